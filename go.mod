@@ -1,0 +1,3 @@
+module github.com/dactyl-os/dactyl
+
+go 1.26.8
