@@ -1,0 +1,244 @@
+package ipc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Caller is one who may call, and what: full service names with the names of
+// their methods.
+type Caller struct {
+	Name    string
+	Methods map[string][]string
+}
+
+func (c Caller) may(service, method string) bool {
+	for _, m := range c.Methods[service] {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}
+
+// Refusal is told of every call that was refused because the caller may not
+// make it.
+type Refusal func(caller, method string)
+
+// Server answers on any number of listening sockets, each of which belongs to
+// one caller. Register services first, then Listen, then Drain once.
+type Server struct {
+	refused  Refusal
+	services map[string]*ttrpc.ServiceDesc
+
+	ending context.Context // done when Drain begins
+	end    context.CancelFunc
+
+	mu        sync.Mutex // guards what follows
+	draining  bool
+	listeners []net.Listener
+	servers   []*ttrpc.Server
+	conns     map[*servedConn]struct{}
+	gone      sync.Cond // on every removal from conns
+}
+
+// NewServer returns a server without services; refused may be nil.
+func NewServer(refused Refusal) *Server {
+	if refused == nil {
+		refused = func(string, string) {}
+	}
+	s := &Server{refused: refused, services: map[string]*ttrpc.ServiceDesc{}, conns: map[*servedConn]struct{}{}}
+	s.gone.L = &s.mu
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// RegisterService implements Registrar.
+func (s *Server) RegisterService(name string, desc *ttrpc.ServiceDesc) {
+	if _, twice := s.services[name]; twice {
+		panic("BUG: service " + name + " registered twice")
+	}
+	s.services[name] = desc
+}
+
+// Listen answers caller's calls on l until Drain. It takes l over and returns
+// at once; failed is called if accepting ends for another reason.
+func (s *Server) Listen(l net.Listener, caller Caller, failed func(error)) error {
+	t, err := ttrpc.NewServer()
+	if err != nil {
+		return err
+	}
+	for name, desc := range s.services {
+		t.RegisterService(name, s.narrow(name, desc, caller))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return fmt.Errorf("listen for %s: the server is finishing", caller.Name)
+	}
+	s.listeners = append(s.listeners, l)
+	s.servers = append(s.servers, t)
+	go func() {
+		err := t.Serve(context.Background(), &servedListener{l, s})
+		if err != nil && s.ending.Err() == nil && failed != nil {
+			failed(fmt.Errorf("accept calls of %s: %w", caller.Name, err))
+		}
+	}()
+	return nil
+}
+
+// narrow returns desc with the methods that caller may not use replaced by a
+// refusal, and with streams that end when the server does.
+func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) *ttrpc.ServiceDesc {
+	out := &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{}, Streams: map[string]ttrpc.Stream{}}
+	for name, m := range desc.Methods {
+		if !caller.may(service, name) {
+			m = func(context.Context, func(any) error) (any, error) { return nil, s.refuse(caller, service, name) }
+		}
+		out.Methods[name] = m
+	}
+	for name, st := range desc.Streams {
+		handler := st.Handler
+		if !caller.may(service, name) {
+			handler = func(context.Context, ttrpc.StreamServer) (any, error) {
+				return nil, s.refuse(caller, service, name)
+			}
+		}
+		st.Handler = func(ctx context.Context, stream ttrpc.StreamServer) (any, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(s.ending, cancel)()
+			answer, err := handler(ctx, stream)
+			if err != nil && s.ending.Err() != nil {
+				err = status.Error(codes.Unavailable, "the daemon is being replaced: call again")
+			}
+			return answer, err
+		}
+		out.Streams[name] = st
+	}
+	return out
+}
+
+func (s *Server) refuse(caller Caller, service, method string) error {
+	s.refused(caller.Name, "/"+service+"/"+method)
+	return status.Errorf(codes.PermissionDenied, "%s may not call %s of %s: its daemon.toml does not name it", caller.Name, method, service)
+}
+
+// Drain stops accepting, answers everything that callers have sent so far and
+// returns when all connections are closed or ctx ends. See the package's
+// comment for why nothing is lost.
+func (s *Server) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	s.end()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		c.drain()
+	}
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.gone.Broadcast()
+	})
+	for len(s.conns) > 0 && ctx.Err() == nil {
+		s.gone.Wait()
+	}
+	left := len(s.conns)
+	servers := s.servers
+	s.mu.Unlock()
+	stop()
+	for _, t := range servers {
+		t.Close()
+	}
+	if left > 0 {
+		return fmt.Errorf("finish calls: %d connections still busy: %w", left, ctx.Err())
+	}
+	return nil
+}
+
+type servedListener struct {
+	net.Listener
+	s *Server
+}
+
+func (l *servedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errors.New("BUG: ipc serves unix sockets only")
+	}
+	conn := &servedConn{UnixConn: u, calls: newExchange(), s: l.s}
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.conns[conn] = struct{}{}
+	if l.s.draining {
+		conn.drain()
+	}
+	return conn, nil
+}
+
+// servedConn is a connection as its server sees it. It counts open calls, so
+// that a connection that drains ends only when all of them are answered.
+type servedConn struct {
+	*net.UnixConn
+	calls    *exchange
+	s        *Server
+	draining atomic.Bool
+	closed   sync.Once
+}
+
+func (c *servedConn) drain() {
+	c.draining.Store(true)
+	c.UnixConn.CloseRead()
+}
+
+func (c *servedConn) Read(b []byte) (int, error) {
+	n, err := c.UnixConn.Read(b)
+	c.calls.ask(b[:n])
+	if err != nil && c.draining.Load() {
+		c.calls.mu.Lock()
+		for len(c.calls.open) > 0 {
+			c.calls.changed.Wait()
+		}
+		c.calls.mu.Unlock()
+	}
+	return n, err
+}
+
+func (c *servedConn) Write(b []byte) (int, error) {
+	n, err := c.UnixConn.Write(b)
+	c.calls.tell(b[:n])
+	if err != nil {
+		// The caller is gone; nobody waits for the rest.
+		c.calls.mu.Lock()
+		clear(c.calls.open)
+		c.calls.changed.Broadcast()
+		c.calls.mu.Unlock()
+	}
+	return n, err
+}
+
+func (c *servedConn) Close() error {
+	err := c.UnixConn.Close()
+	c.closed.Do(func() {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		delete(c.s.conns, c)
+		c.s.gone.Broadcast()
+	})
+	return err
+}
