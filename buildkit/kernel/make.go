@@ -1,0 +1,140 @@
+package kernel
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// unpack puts the source into the cache once. It needs the lock.
+func (w *workshop) unpack(ctx context.Context) error {
+	dir := w.sourceDir()
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	fmt.Fprintf(w.progress, "unpack %s\n", sourceTarball)
+	tmp := dir + ".tmp"
+	if err := freshDir(tmp); err != nil {
+		return err
+	}
+	if err := run(ctx, w.progress, "tar", "-xf", sourceTarball, "-C", tmp, "--strip-components=1"); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
+
+// make runs one target of the kernel's makefile with its output in dir.
+func (w *workshop) make(ctx context.Context, dir string, extra []string, target string) error {
+	args := append(w.makeArgs(dir), extra...)
+	args = append(args, "-j"+strconv.Itoa(runtime.NumCPU()+1), target)
+	return run(ctx, w.progress, "make", args...)
+}
+
+// makeArgs fix what the kernel would otherwise take from the machine it is built
+// on and print in its banner.
+func (w *workshop) makeArgs(dir string) []string {
+	return []string{
+		"-C", w.sourceDir(), "O=" + dir, "ARCH=x86_64",
+		"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+		"KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=dactyl", "KBUILD_BUILD_HOST=dactyl",
+	}
+}
+
+// makeEnv keeps the caller's CFLAGS, locale and the like out of the build.
+func makeEnv() []string {
+	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "LC_ALL=C"}
+}
+
+// toolVersions names the compiler and linker: other versions, other bytes.
+func toolVersions(ctx context.Context) (string, error) {
+	var all []string
+	for _, tool := range []string{"gcc", "ld"} {
+		cmd := exec.CommandContext(ctx, tool, "--version")
+		cmd.Env = makeEnv()
+		out, err := cmd.Output()
+		if err != nil {
+			return "", fmt.Errorf("%s --version: %w", tool, err)
+		}
+		first, _, _ := strings.Cut(string(out), "\n")
+		all = append(all, first)
+	}
+	return strings.Join(all, "\n"), nil
+}
+
+// run runs a program and hands its output on line by line. Its last lines are
+// part of the error.
+func run(ctx context.Context, progress io.Writer, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = makeEnv()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// make's children must end with it, or they write into a directory that the
+	// next build clears.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	var last tail
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line := strings.Join(strings.Fields(lines.Text()), " ")
+		last.add(line)
+		fmt.Fprintln(progress, line)
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, args[len(args)-1], err, last.text())
+	}
+	return nil
+}
+
+// tail keeps the last lines of a long output.
+type tail struct{ lines []string }
+
+func (t *tail) add(line string) {
+	const keep = 25 // make -j goes on a while after the line that tells what is wrong
+	t.lines = append(t.lines, line)
+	if len(t.lines) > keep {
+		t.lines = t.lines[1:]
+	}
+}
+
+func (t *tail) text() string { return strings.Join(t.lines, "\n") }
+
+// artefact is a file to be kept: a copy of another one, or a text.
+type artefact struct{ name, from, text string }
+
+// publish makes dir appear with all its files at once.
+func publish(dir string, files []artefact) error {
+	tmp := dir + ".new"
+	if err := freshDir(tmp); err != nil {
+		return err
+	}
+	for _, f := range files {
+		to := filepath.Join(tmp, f.name)
+		if f.from == "" {
+			if err := os.WriteFile(to, []byte(f.text), 0o644); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := copyFile(to, f.from); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}

@@ -1,0 +1,79 @@
+package kernel
+
+import "strings"
+
+// Sysctl is one setting under /proc/sys.
+type Sysctl struct {
+	Key    string // with dots, as sysctl(8) prints it
+	Value  string
+	Reason string
+}
+
+// RenderSysctls is the file that PID 1 reads: one key=value per line, in order.
+func RenderSysctls() string {
+	var b strings.Builder
+	for _, s := range Sysctls {
+		b.WriteString(s.Key + "=" + s.Value + "\n")
+	}
+	return b.String()
+}
+
+// Sysctls are applied by PID 1 before the first daemon. Every key exists in this
+// kernel (boot_test.go writes them all), so one that cannot be written is an error.
+// No key contains a dot other than as a separator.
+var Sysctls = []Sysctl{
+	// What a program may learn about the kernel and do to it.
+	{"kernel.kptr_restrict", "2", "kernel addresses are shown to nobody"},
+	{"kernel.dmesg_restrict", "1", "the kernel's log is read with CAP_SYSLOG only, that is by logd"},
+	{"kernel.perf_event_paranoid", "3", "performance counters are a side channel"},
+	{"kernel.unprivileged_bpf_disabled", "1", "BPF is for root, and this cannot be undone"},
+	{"net.core.bpf_jit_harden", "2", "constants in compiled BPF are blinded, for root too"},
+	{"dev.tty.ldisc_autoload", "0", "line disciplines are not chosen by programs"},
+	{"dev.tty.legacy_tiocsti", "0", "nobody types into another's terminal"},
+	{"kernel.oops_limit", "100", "an exploit may not try for ever; panic_on_oops below is stricter still"},
+	{"kernel.warn_limit", "100", "as oops_limit, for warnings"},
+
+	// Programs against one another.
+	{"kernel.yama.ptrace_scope", "3", "no process traces another, and this cannot be undone"},
+	{"kernel.randomize_va_space", "2", "stack, mappings and heap at random places"},
+	{"vm.mmap_rnd_bits", "32", "as many random bits as the processor allows"},
+	{"vm.mmap_min_addr", "65536", "a kernel null pointer never leads into a program"},
+	{"fs.protected_symlinks", "1", "links in /tmp are not followed for others"},
+	{"fs.protected_hardlinks", "1", "no links to files that one cannot write"},
+	{"fs.protected_fifos", "2", "no writing to others' FIFOs in shared directories"},
+	{"fs.protected_regular", "2", "as fifos, for files"},
+	{"fs.suid_dumpable", "0", "nothing of a privileged process is dumped"},
+
+	// The network, as CIS asks. Forwarding, which a Kubernetes node is for, comes
+	// first: writing it sets accept_redirects and more anew. networkd turns router
+	// advertisements on for the links whose configuration says so.
+	{"net.ipv4.ip_forward", "1", "packets of pods are forwarded"},
+	{"net.ipv6.conf.all.forwarding", "1", "as ip_forward"},
+	{"net.ipv4.icmp_ignore_bogus_error_responses", "1", "routers that answer broadcasts do not fill the log"},
+	{"net.ipv4.icmp_echo_ignore_broadcasts", "1", "no amplifier for others' pings"},
+	{"net.ipv4.conf.all.accept_redirects", "0", "routes come from networkd alone"},
+	{"net.ipv4.conf.default.accept_redirects", "0", "the same for links to come"},
+	{"net.ipv6.conf.all.accept_redirects", "0", "the same for IPv6"},
+	{"net.ipv6.conf.default.accept_redirects", "0", "the same for IPv6 links to come"},
+	{"net.ipv4.conf.all.accept_source_route", "0", "senders do not choose routes"},
+	{"net.ipv4.conf.default.accept_source_route", "0", "the same for links to come"},
+	{"net.ipv6.conf.all.accept_source_route", "0", "the same for IPv6"},
+	{"net.ipv6.conf.default.accept_source_route", "0", "the same for IPv6 links to come"},
+	{"net.ipv4.tcp_syncookies", "1", "a SYN flood does not fill the backlog"},
+	{"net.ipv6.conf.all.accept_ra", "0", "addresses and routes come from networkd alone"},
+	{"net.ipv6.conf.default.accept_ra", "0", "the same for links to come"},
+
+	// What Kubernetes expects of a node.
+	{"net.bridge.bridge-nf-call-iptables", "1", "traffic between pods of one bridge passes the services' rules"},
+	{"net.bridge.bridge-nf-call-ip6tables", "1", "as above"},
+	{"vm.overcommit_memory", "1", "kubelet's protectKernelDefaults"},
+	{"vm.panic_on_oom", "0", "kubelet's protectKernelDefaults: the cgroup decides who dies"},
+	{"kernel.panic", "10", "kubelet's protectKernelDefaults: restart 10 s after a panic"},
+	{"kernel.panic_on_oops", "1", "kubelet's protectKernelDefaults: a kernel that stumbled restarts"},
+	{"kernel.keys.root_maxkeys", "1000000", "kubelet's protectKernelDefaults: one key per container"},
+	{"kernel.keys.root_maxbytes", "25000000", "kubelet's protectKernelDefaults"},
+	{"kernel.pid_max", "4194304", "pods are limited by their cgroup, not by a global count"},
+	{"fs.inotify.max_user_instances", "8192", "all pods of one uid share this count"},
+	{"fs.inotify.max_user_watches", "524288", "as instances"},
+	{"vm.max_map_count", "262144", "what databases and search engines ask of a node"},
+}
