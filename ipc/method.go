@@ -54,7 +54,9 @@ type Receiver[M proto.Message] interface {
 	Recv() (M, error)
 }
 
-type sender[M proto.Message] struct{ to interface{ SendMsg(any) error } }
+type sender[M proto.Message] struct {
+	to interface{ SendMsg(any) error }
+}
 
 func (s sender[M]) Send(m M) error { return s.to.SendMsg(m) }
 
