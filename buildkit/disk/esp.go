@@ -23,6 +23,10 @@ const espVolume = "da07d105"
 // sector, the only ones with which 64 MiB are enough for a FAT32, holding files. All
 // times on it are epoch, which FAT rounds to two seconds and begins in 1980.
 func MakeESP(ctx context.Context, out string, size int64, files []File, epoch time.Time) error {
+	files = sorted(files)
+	if err := distinct(files); err != nil {
+		return err
+	}
 	if err := create(out, size); err != nil {
 		return err
 	}
@@ -40,7 +44,7 @@ func MakeESP(ctx context.Context, out string, size int64, files []File, epoch ti
 			return err
 		}
 	}
-	for _, f := range sorted(files) {
+	for _, f := range files {
 		if err := run(ctx, env, "mcopy", "-i", out, f.Source, "::/"+f.Name); err != nil {
 			return fmt.Errorf("put %s on the EFI system partition: %w", f.Name, err)
 		}
@@ -52,6 +56,19 @@ func sorted(files []File) []File {
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files
+}
+
+// distinct refuses two files of one name; FAT does not tell cases apart.
+func distinct(files []File) error {
+	seen := map[string]bool{}
+	for _, f := range files {
+		name := strings.ToUpper(f.Name)
+		if seen[name] {
+			return fmt.Errorf("two files for %s on the EFI system partition", f.Name)
+		}
+		seen[name] = true
+	}
+	return nil
 }
 
 // directories returns every directory that the files need, parents first.

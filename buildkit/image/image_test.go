@@ -137,6 +137,7 @@ func TestRefusedInputs(t *testing.T) {
 		"the kernel takes":  func(in *Inputs) { in.CommandLine = []string{strings.Repeat("x", 2000)} },
 		"not a bzImage":     func(in *Inputs) { in.Kernel = filepath.Join(in.Root, "init") },
 		"no such file":      func(in *Inputs) { in.Root = "/nowhere" },
+		"two files":         func(in *Inputs) { in.ESPFiles = map[string]string{"efi/boot/bootx64.efi": "/dev/null"} },
 		"cluster.yaml.gone": func(in *Inputs) { in.ESPFiles = map[string]string{"a": "/cluster.yaml.gone"} },
 	} {
 		in := inputs(t)
@@ -156,8 +157,11 @@ func TestSpecRefusesWhatItDoesNotKnow(t *testing.T) {
 	for _, text := range []string{"[root]\nslots = \"1MiB\"\n", "[esp]\nsize = \"64 megabytes\"\n", "[esp]\nsize = \"99999999TiB\"\n"} {
 		name := filepath.Join(t.TempDir(), "image.toml")
 		put(t, name, []byte(text))
-		if s, err := LoadSpec(name); err == nil {
+		s, err := LoadSpec(name)
+		if err == nil {
 			t.Errorf("%q was taken as %+v", text, s)
+		} else if strings.Contains(text, "slots") && !strings.Contains(err.Error(), "slots") {
+			t.Errorf("error %v does not name the unknown key", err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -63,7 +64,11 @@ func LoadSpec(name string) (Spec, error) {
 		return Spec{}, err
 	}
 	var s Spec
-	if err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&s); err != nil {
+	err = toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&s)
+	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+		return Spec{}, fmt.Errorf("%s: unknown key:\n%s", name, unknown.String())
+	}
+	if err != nil {
 		return Spec{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
