@@ -210,7 +210,10 @@ type ClaimRequest struct {
 	Csr   []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS#10, DER
 	// proof = HMAC-SHA256(key = secret part of the code, "dactyl claim v1\0" ‖
 	// SHA-256 of the OS CA's DER as seen in the TLS handshake ‖ SHA-256(csr)).
-	Proof         []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
+	// The claimer's clock in Unix seconds; 0 = unknown. A machine whose clock has
+	// not been set yet counts the certificate's year from the later of both.
+	TimeUnix      int64 `protobuf:"varint,3,opt,name=time_unix,json=timeUnix,proto3" json:"time_unix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -257,6 +260,13 @@ func (x *ClaimRequest) GetProof() []byte {
 		return x.Proof
 	}
 	return nil
+}
+
+func (x *ClaimRequest) GetTimeUnix() int64 {
+	if x != nil {
+		return x.TimeUnix
+	}
+	return 0
 }
 
 type ClaimResponse struct {
@@ -641,10 +651,11 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\vfingerprint\x18\x05 \x01(\tR\vfingerprint\x12&\n" +
 	"\x0fnot_before_unix\x18\x06 \x01(\x03R\rnotBeforeUnix\x12$\n" +
 	"\x0enot_after_unix\x18\a \x01(\x03R\fnotAfterUnix\x12\x14\n" +
-	"\x05names\x18\b \x03(\tR\x05names\"6\n" +
+	"\x05names\x18\b \x03(\tR\x05names\"S\n" +
 	"\fClaimRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x14\n" +
-	"\x05proof\x18\x02 \x01(\fR\x05proof\"i\n" +
+	"\x05proof\x18\x02 \x01(\fR\x05proof\x12\x1b\n" +
+	"\ttime_unix\x18\x03 \x01(\x03R\btimeUnix\"i\n" +
 	"\rClaimResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x18\n" +
@@ -665,11 +676,10 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\x11GetPairingRequest\"?\n" +
 	"\aPairing\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12 \n" +
-	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint2\xe8\x03\n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint2\xeb\x03\n" +
 	"\x05Trust\x12v\n" +
-	"\x10ListCertificates\x12(.dactyl.trust.v1.ListCertificatesRequest\x1a).dactyl.trust.v1.ListCertificatesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12R\n" +
-	"\x05Claim\x12\x1d.dactyl.trust.v1.ClaimRequest\x1a\x1e.dactyl.trust.v1.ClaimResponse\"\n" +
-	"\x8a\x91$\x06anyone\x12c\n" +
+	"\x10ListCertificates\x12(.dactyl.trust.v1.ListCertificatesRequest\x1a).dactyl.trust.v1.ListCertificatesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12U\n" +
+	"\x05Claim\x12\x1d.dactyl.trust.v1.ClaimRequest\x1a\x1e.dactyl.trust.v1.ClaimResponse\"\r\x8a\x91$\x06anyone\x90\x02\x02\x12c\n" +
 	"\vIssueClient\x12#.dactyl.trust.v1.IssueClientRequest\x1a$.dactyl.trust.v1.IssueClientResponse\"\t\x8a\x91$\x05admin\x12]\n" +
 	"\vIssueServer\x12#.dactyl.trust.v1.IssueServerRequest\x1a$.dactyl.trust.v1.IssueServerResponse\"\x03\x90\x02\x02\x12O\n" +
 	"\n" +

@@ -14,7 +14,7 @@ const Service = "dactyl.trust.v1.Trust"
 
 var (
 	methodListCertificates = &ipc.Method{Service: Service, Name: "ListCertificates", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodClaim            = &ipc.Method{Service: Service, Name: "Claim", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodClaim            = &ipc.Method{Service: Service, Name: "Claim", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodIssueClient      = &ipc.Method{Service: Service, Name: "IssueClient", Idempotent: false, ClientStream: false, ServerStream: false}
 	methodIssueServer      = &ipc.Method{Service: Service, Name: "IssueServer", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodGetPairing       = &ipc.Method{Service: Service, Name: "GetPairing", Idempotent: true, ClientStream: false, ServerStream: false}
@@ -29,6 +29,9 @@ type Server interface {
 	// unclaimed. PERMISSION_DENIED for a wrong proof (after 10 in a row the code
 	// is made anew), FAILED_PRECONDITION once claimed, INVALID_ARGUMENT for a bad CSR.
 	// The subject of the CSR is not believed: only its key is used.
+	// Idempotent for a key: whoever has claimed and lost the answer sends a CSR of
+	// the same key again and gets the same certificate. So keep the key from
+	// before the first attempt.
 	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
 	// IssueClient signs a client certificate for a CSR's key with the role given.
 	// INVALID_ARGUMENT for an unknown role, a bad CSR or a ttl beyond a year.
@@ -104,6 +107,9 @@ func (c Client) ListCertificates(ctx context.Context, request *ListCertificatesR
 // unclaimed. PERMISSION_DENIED for a wrong proof (after 10 in a row the code
 // is made anew), FAILED_PRECONDITION once claimed, INVALID_ARGUMENT for a bad CSR.
 // The subject of the CSR is not believed: only its key is used.
+// Idempotent for a key: whoever has claimed and lost the answer sends a CSR of
+// the same key again and gets the same certificate. So keep the key from
+// before the first attempt.
 func (c Client) Claim(ctx context.Context, request *ClaimRequest) (*ClaimResponse, error) {
 	response := new(ClaimResponse)
 	if err := c.conn.Invoke(ctx, methodClaim, request, response); err != nil {
