@@ -173,7 +173,9 @@ type link struct {
 }
 
 func (l *link) call(ctx context.Context, m *Method, request, response proto.Message) error {
-	l.conn.begin()
+	if !l.conn.begin() {
+		return errNotSent
+	}
 	defer l.conn.finish()
 	return l.client.Call(ctx, m.Service, m.Name, request, response)
 }
@@ -183,43 +185,67 @@ func (l *link) call(ctx context.Context, m *Method, request, response proto.Mess
 // that have arrived but are not yet in their callers' hands.
 type callingConn struct {
 	net.Conn
-	calls  *exchange
-	active int // calls begun and not finished; guarded by calls.mu
+
+	mu       sync.Mutex // guards what follows
+	finished sync.Cond  // on every change of active
+	active   int        // calls begun and not finished
+	// open is requests written less answers read. It may be below zero for a
+	// moment: an answer can arrive before Write has returned.
+	open    int
+	ended   bool // Read has told the client of the connection's end
+	in, out frames
 }
 
 func newCallingConn(c net.Conn) *callingConn {
-	return &callingConn{Conn: c, calls: newExchange()}
+	conn := &callingConn{Conn: c}
+	conn.finished.L = &conn.mu
+	return conn
 }
 
-func (c *callingConn) begin() {
-	c.calls.mu.Lock()
-	defer c.calls.mu.Unlock()
+// begin announces a call. It returns false when the connection has ended: a
+// call that began before that end is sure to learn whether it was sent.
+func (c *callingConn) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
 	c.active++
+	return true
 }
 
 func (c *callingConn) finish() {
-	c.calls.mu.Lock()
-	defer c.calls.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.active--
-	c.calls.changed.Broadcast()
+	c.finished.Broadcast()
 }
 
 func (c *callingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.calls.tell(b[:n])
-	if err != nil {
-		c.calls.mu.Lock()
-		for c.active > len(c.calls.open) {
-			c.calls.changed.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.feed(b[:n], func(_ uint32, kind, flags byte) {
+		if ends(kind, flags) {
+			c.open--
 		}
-		c.calls.mu.Unlock()
+	})
+	for err != nil && c.active > c.open {
+		c.finished.Wait()
 	}
+	c.ended = c.ended || err != nil
 	return n, err
 }
 
 func (c *callingConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	c.calls.ask(b[:n])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.feed(b[:n], func(_ uint32, kind, _ byte) {
+		if begins(kind) {
+			c.open++
+		}
+	})
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return n, errNotSent
 	}

@@ -1,9 +1,6 @@
 package ipc
 
-import (
-	"encoding/binary"
-	"sync"
-)
+import "encoding/binary"
 
 // ttrpc's frame: 4 bytes length of the payload, 4 bytes stream, 1 byte type,
 // 1 byte flags, all big-endian, then the payload. See PROTOCOL.md of ttrpc.
@@ -46,41 +43,9 @@ func (f *frames) feed(b []byte, done func(stream uint32, kind, flags byte)) {
 	}
 }
 
-// exchange counts the calls of one connection that are asked and not yet
-// answered, and lets others wait for that count to change.
-type exchange struct {
-	mu      sync.Mutex
-	changed sync.Cond // on every change of open
-	open    map[uint32]struct{}
-	asked   frames
-	told    frames
-}
+// begins and ends tell what a complete frame does to a call.
+func begins(kind byte) bool { return kind == frameRequest }
 
-func newExchange() *exchange {
-	e := &exchange{open: map[uint32]struct{}{}}
-	e.changed.L = &e.mu
-	return e
-}
-
-// ask takes bytes on their way from the client to the server.
-func (e *exchange) ask(b []byte) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.asked.feed(b, func(stream uint32, kind, _ byte) {
-		if kind == frameRequest {
-			e.open[stream] = struct{}{}
-		}
-	})
-}
-
-// tell takes bytes on their way from the server to the client.
-func (e *exchange) tell(b []byte) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.told.feed(b, func(stream uint32, kind, flags byte) {
-		if kind == frameResponse || kind == frameData && flags&flagRemoteClosed != 0 {
-			delete(e.open, stream)
-			e.changed.Broadcast()
-		}
-	})
+func ends(kind, flags byte) bool {
+	return kind == frameResponse || kind == frameData && flags&flagRemoteClosed != 0
 }

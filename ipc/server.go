@@ -48,6 +48,8 @@ type Server struct {
 	servers   []*ttrpc.Server
 	conns     map[*servedConn]struct{}
 	gone      sync.Cond // on every removal from conns
+
+	accepting sync.WaitGroup // the loops that accept
 }
 
 // NewServer returns a server without services; refused may be nil.
@@ -86,12 +88,12 @@ func (s *Server) Listen(l net.Listener, caller Caller, failed func(error)) error
 	}
 	s.listeners = append(s.listeners, l)
 	s.servers = append(s.servers, t)
-	go func() {
+	s.accepting.Go(func() {
 		err := t.Serve(context.Background(), &servedListener{l, s})
 		if err != nil && s.ending.Err() == nil && failed != nil {
 			failed(fmt.Errorf("accept calls of %s: %w", caller.Name, err))
 		}
-	}()
+	})
 	return nil
 }
 
@@ -145,6 +147,11 @@ func (s *Server) Drain(ctx context.Context) error {
 	for c := range s.conns {
 		c.drain()
 	}
+	s.mu.Unlock()
+	// A connection may be between the kernel and conns: it is in there once its
+	// loop has ended.
+	s.accepting.Wait()
+	s.mu.Lock()
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -181,7 +188,8 @@ func (l *servedListener) Accept() (net.Conn, error) {
 		c.Close()
 		return nil, errors.New("BUG: ipc serves unix sockets only")
 	}
-	conn := &servedConn{UnixConn: u, calls: newExchange(), s: l.s}
+	conn := &servedConn{UnixConn: u, s: l.s, open: map[uint32]struct{}{}}
+	conn.answered.L = &conn.mu
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	l.s.conns[conn] = struct{}{}
@@ -191,14 +199,18 @@ func (l *servedListener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// servedConn is a connection as its server sees it. It counts open calls, so
-// that a connection that drains ends only when all of them are answered.
+// servedConn is a connection as its server sees it. It knows which calls are
+// open, so that a connection that drains ends only when all are answered.
 type servedConn struct {
 	*net.UnixConn
-	calls    *exchange
 	s        *Server
 	draining atomic.Bool
 	closed   sync.Once
+
+	mu       sync.Mutex // guards what follows
+	answered sync.Cond  // on every removal from open
+	open     map[uint32]struct{}
+	in, out  frames
 }
 
 func (c *servedConn) drain() {
@@ -208,27 +220,32 @@ func (c *servedConn) drain() {
 
 func (c *servedConn) Read(b []byte) (int, error) {
 	n, err := c.UnixConn.Read(b)
-	c.calls.ask(b[:n])
-	if err != nil && c.draining.Load() {
-		c.calls.mu.Lock()
-		for len(c.calls.open) > 0 {
-			c.calls.changed.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.feed(b[:n], func(stream uint32, kind, _ byte) {
+		if begins(kind) {
+			c.open[stream] = struct{}{}
 		}
-		c.calls.mu.Unlock()
+	})
+	for err != nil && c.draining.Load() && len(c.open) > 0 {
+		c.answered.Wait()
 	}
 	return n, err
 }
 
 func (c *servedConn) Write(b []byte) (int, error) {
 	n, err := c.UnixConn.Write(b)
-	c.calls.tell(b[:n])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.feed(b[:n], func(stream uint32, kind, flags byte) {
+		if ends(kind, flags) {
+			delete(c.open, stream)
+		}
+	})
 	if err != nil {
-		// The caller is gone; nobody waits for the rest.
-		c.calls.mu.Lock()
-		clear(c.calls.open)
-		c.calls.changed.Broadcast()
-		c.calls.mu.Unlock()
+		clear(c.open) // the caller is gone; nobody waits for the rest
 	}
+	c.answered.Broadcast()
 	return n, err
 }
 
