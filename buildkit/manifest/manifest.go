@@ -1,0 +1,107 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Manifest is one daemon.toml. Maps go from the right to its reason.
+type Manifest struct {
+	Path string `toml:"-"` // of the file, for messages
+
+	Name     string `toml:"name"`
+	User     uint32 `toml:"user"`
+	Tier     int    `toml:"tier"`
+	Provides string `toml:"provides"` // short name of a service
+	Only     string `toml:"only"`     // image mode; empty = every image
+	Gateway  string `toml:"gateway"`  // reason to call every method that has a role
+	Logs     string `toml:"logs"`     // reason to read every daemon's log
+
+	Calls        map[string][]string `toml:"calls"`
+	Capabilities map[string]string   `toml:"capabilities"`
+	Devices      map[string]string   `toml:"devices"`
+	Read         map[string]string   `toml:"read"`
+	Write        map[string]string   `toml:"write"`
+	Mount        map[string]string   `toml:"mount"`
+	Network      map[string]string   `toml:"network"`
+	Listen       map[string]string   `toml:"listen"`
+	Syscalls     map[string]string   `toml:"syscalls"`
+	Limits       Limits              `toml:"limits"`
+}
+
+// Limits are what a daemon may use at most.
+type Limits struct {
+	Memory string `toml:"memory"` // "64MiB"
+	PIDs   int64  `toml:"pids"`   // processes and threads
+}
+
+// Parse reads one daemon.toml. path is for messages only.
+func Parse(path string, text []byte) (*Manifest, error) {
+	m := &Manifest{Path: path}
+	d := toml.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(m); err != nil {
+		return nil, describe(path, err)
+	}
+	return m, nil
+}
+
+// describe turns the decoder's errors into one line with file, line, column
+// and what would be right.
+func describe(path string, err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		e := unknown.Errors[0]
+		row, col := e.Position()
+		return fmt.Errorf("%s:%d:%d: unknown key %q: a daemon.toml knows %s", path, row, col, strings.Join(e.Key(), "."), knownKeys)
+	}
+	var bad *toml.DecodeError
+	if errors.As(err, &bad) {
+		row, col := bad.Position()
+		return fmt.Errorf("%s:%d:%d: %s", path, row, col, strings.TrimPrefix(bad.Error(), "toml: "))
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+const knownKeys = "name, user, tier, provides, only, gateway, logs, [calls], [capabilities], [devices], [read], [write], [mount], [network], [listen], [syscalls], [limits]"
+
+// Folders are where daemons live, as globs from the repository's root.
+var Folders = []string{"networkd", "storaged", "trustd", "kubed", "daemons/*", "test/boot/*/*d"}
+
+// Load reads the daemon.toml of every daemon under root whose mode fits.
+func Load(root, mode string) ([]*Manifest, error) {
+	var all []*Manifest
+	for _, folder := range Folders {
+		paths, err := filepath.Glob(filepath.Join(root, folder, "daemon.toml"))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			short, _ := filepath.Rel(root, path)
+			m, err := Parse(short, text)
+			if err != nil {
+				return nil, err
+			}
+			if inMode(m.Only, mode) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all, nil
+}
+
+// inMode tells whether what is only for one mode is in an image of another: a
+// test image has all that a development image has.
+func inMode(only, mode string) bool {
+	return only == "" || only == mode || only == "dev" && mode == "test"
+}
