@@ -87,13 +87,13 @@ func TestCommandLine(t *testing.T) {
 	if len(line) > 1100 {
 		t.Errorf("%d bytes leave too little room for the rest", len(line))
 	}
-	line = CommandLine(NoSMT, NoEarlyDMA)
-	for _, want := range []string{"mitigations=auto,nosmt", "nosmt", "efi=disable_early_pci_dma"} {
+	line = CommandLine(NoSMT, NoEarlyDMA, AutoPTI)
+	for _, want := range []string{"mitigations=auto,nosmt", "nosmt", "pti=auto", "efi=disable_early_pci_dma"} {
 		if !slices.Contains(strings.Fields(line), want) {
 			t.Errorf("%q lacks %s", line, want)
 		}
 	}
-	if strings.Contains(CommandLine(), "nosmt") {
+	if CommandLine() == line || strings.Contains(CommandLine(), "nosmt") {
 		t.Error("a choice changed the table for everyone")
 	}
 }
