@@ -1,0 +1,36 @@
+# Everything is made by Go programs in buildkit/; this file only names them.
+# MODE is production, dev (single daemons can be replaced) or test.
+MODE ?= production
+GO   ?= go
+
+.PHONY: build image run test check proto graph bench deps clean
+
+build: ## out/dactyl: the command for people
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(cat VERSION)" -o out/dactyl ./ctl
+
+image: deps ## out/$(MODE)/dactyl.raw: the disk image
+	$(GO) run ./buildkit/cmd/build -mode $(MODE)
+
+run: deps build ## boot a development image in QEMU, from a USB stick
+	$(GO) run ./buildkit/cmd/run
+
+test: deps ## unit tests, the rules of the house, the boot scenarios
+	$(GO) run ./buildkit/cmd/test
+
+check: ## gofmt, vet, staticcheck, generated files up to date
+	$(GO) run ./buildkit/cmd/check
+
+bench: deps ## every figure of docs/measurements.md
+	$(GO) run ./buildkit/cmd/bench
+
+proto: ## Go from ipc/*/*.proto
+	$(GO) run ./buildkit/cmd/proto
+
+graph: ## docs/authority.txt from every daemon.toml
+	$(GO) run ./buildkit/cmd/graph > docs/authority.txt
+
+deps: ## Debian packages that the build needs
+	$(GO) run ./buildkit/cmd/hostdeps
+
+clean:
+	rm -rf out

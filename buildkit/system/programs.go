@@ -1,0 +1,80 @@
+package system
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/dactyl-os/dactyl/buildkit/manifest"
+)
+
+// programs are the packages that make up an image, as paths from the
+// repository's root, with where each goes on the machine.
+func programs(b *manifest.Build) map[string]string {
+	out := map[string]string{"./init": "/init"}
+	if exists("init/enter/main.go") {
+		out["./init/enter"] = "/lib/dactyl/enter"
+	}
+	for _, m := range b.Manifests {
+		out["./"+filepath.Dir(m.Path)] = "/lib/dactyl/" + m.Name
+	}
+	return out
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// tags are the build tags of every program in an image of the given mode.
+// grpcnotrace leaves out gRPC's tracing pages, which would bring a web server's
+// templates and turn off the linker's dead-code elimination.
+func tags(mode string) string {
+	t := []string{"netgo", "osusergo", "grpcnotrace"}
+	switch mode {
+	case "dev":
+		t = append(t, "dev")
+	case "test":
+		t = append(t, "dev", "test")
+	}
+	return strings.Join(t, ",")
+}
+
+// compile builds all programs with one call of the go command, so that what
+// they share is compiled once, and puts each in its place under root.
+func compile(ctx context.Context, b *manifest.Build, version, root string, log io.Writer) error {
+	bin, err := os.MkdirTemp(filepath.Dir(root), "bin-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(bin)
+	where := programs(b)
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", tags(b.Mode),
+		"-ldflags", "-s -w -buildid= -X main.version=" + version, "-o", bin + "/"}
+	for pkg := range where {
+		args = append(args, pkg)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build the programs of the %s image: %w", b.Mode, err)
+	}
+	for pkg, path := range where {
+		to := filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(bin, filepath.Base(pkg)), to); err != nil {
+			return err
+		}
+		if err := os.Chmod(to, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}

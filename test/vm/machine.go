@@ -1,0 +1,239 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// Config is a machine to start.
+type Config struct {
+	Image     string // raw disk image; not changed
+	Dir       string // holds the machine's disk and firmware variables; made if missing
+	DiskGiB   int    // the stick's size; the image grows into it. 0 = 4
+	MemoryMiB int    // 0 = 1024
+	CPUs      int    // 0 = 2
+	NIC       NIC
+	// Kernel boots this bzImage directly with Append instead of through UEFI.
+	Kernel string
+	Append string
+	// NoReboot ends QEMU where the guest would restart.
+	NoReboot bool
+	Extra    []string // further arguments for QEMU
+}
+
+// NIC is how a machine is connected.
+type NIC int
+
+const (
+	// UserNetwork is QEMU's own network: DHCP, and port 7400 forwarded to Machine.API.
+	UserNetwork NIC = iota
+	// Offline is UserNetwork from which no packet gets out.
+	Offline
+	// NoNIC is a machine without a network card.
+	NoNIC
+)
+
+// Machine is a running QEMU.
+type Machine struct {
+	API    string // address of the guest's port 7400 on this host
+	Serial *Serial
+
+	cmd    *exec.Cmd
+	qmp    *qmp
+	ended  chan struct{}
+	result error
+}
+
+// Start starts QEMU; it returns before the guest has booted. The machine ends
+// with Kill, with the guest's power-off, or with ctx.
+func Start(ctx context.Context, c Config) (*Machine, error) {
+	c.DiskGiB, c.MemoryMiB, c.CPUs = or(c.DiskGiB, 4), or(c.MemoryMiB, 1024), or(c.CPUs, 2)
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	accel, err := Accelerator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMiB),
+		"-nodefaults", "-display", "none", "-vga", "std", "-serial", "stdio", "-device", "virtio-rng-pci",
+		"-qmp", "unix:" + filepath.Join(c.Dir, "qmp") + ",server=on,wait=off"}
+	disk, err := c.disk(ctx)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := c.boot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	args = append(append(args, disk...), boot...)
+	args = append(append(args, c.nic(port)...), c.Extra...)
+	if c.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	return launch(ctx, args, c.Dir, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+}
+
+func or(v, otherwise int) int {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// disk attaches a copy-on-write layer over the image as a USB stick.
+func (c Config) disk(ctx context.Context) ([]string, error) {
+	if c.Image == "" {
+		return nil, nil
+	}
+	layer := filepath.Join(c.Dir, "disk.qcow2")
+	if _, err := os.Stat(layer); err != nil {
+		image, err := filepath.Abs(c.Image)
+		if err != nil {
+			return nil, err
+		}
+		out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image, layer, strconv.Itoa(c.DiskGiB)+"G").CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("make a disk over %s: %w: %s", c.Image, err, out)
+		}
+	}
+	return []string{"-device", "qemu-xhci", "-drive", "id=stick,if=none,format=qcow2,discard=unmap,file=" + layer,
+		"-device", "usb-storage,drive=stick,serial=DACTYLSTICK,removable=on,bootindex=1"}, nil
+}
+
+// boot adds the firmware with variables of the machine's own, or the kernel.
+func (c Config) boot(context.Context) ([]string, error) {
+	if c.Kernel != "" {
+		return []string{"-kernel", c.Kernel, "-append", c.Append}, nil
+	}
+	code, template, err := firmware()
+	if err != nil {
+		return nil, err
+	}
+	vars := filepath.Join(c.Dir, "vars.fd")
+	if _, err := os.Stat(vars); err != nil {
+		b, err := os.ReadFile(template)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(vars, b, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-drive", "if=pflash,format=raw,readonly=on,file=" + code, "-drive", "if=pflash,format=raw,file=" + vars}, nil
+}
+
+func (c Config) nic(port int) []string {
+	forward := fmt.Sprintf("hostfwd=tcp:127.0.0.1:%d-:7400", port)
+	switch c.NIC {
+	case NoNIC:
+		return []string{"-nic", "none"}
+	case Offline:
+		return []string{"-nic", "user,model=virtio-net-pci,restrict=on," + forward}
+	}
+	return []string{"-nic", "user,model=virtio-net-pci," + forward}
+}
+
+// freePort finds a port that nobody listens on. Another program may take it
+// before QEMU does; QEMU then fails at once and says so.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func launch(ctx context.Context, args []string, dir, api string) (*Machine, error) {
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	// QEMU goes when its starter does, whatever becomes of that one.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	var complaint tail
+	cmd.Stderr = &complaint
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start QEMU: %w", err)
+	}
+	m := &Machine{API: api, Serial: newSerial(), cmd: cmd, qmp: &qmp{path: filepath.Join(dir, "qmp")}, ended: make(chan struct{})}
+	go func() {
+		m.Serial.read(out)
+		err := cmd.Wait()
+		if err != nil {
+			err = fmt.Errorf("QEMU: %w: %s", err, complaint.String())
+		}
+		m.result = err
+		m.Serial.end()
+		close(m.ended)
+	}()
+	return m, nil
+}
+
+// Kill is a pulled plug.
+func (m *Machine) Kill() {
+	m.cmd.Process.Kill()
+	<-m.ended
+}
+
+// Wait waits until QEMU has ended, as it does when the guest powers off.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("the machine is still on: %w", ctx.Err())
+	case <-m.ended:
+		return m.result
+	}
+}
+
+// Ended tells whether QEMU has ended.
+func (m *Machine) Ended() bool {
+	select {
+	case <-m.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// PowerButton presses the power button.
+func (m *Machine) PowerButton(ctx context.Context) error {
+	return m.qmp.execute(ctx, "system_powerdown", nil)
+}
+
+// Reset restarts the guest without warning it.
+func (m *Machine) Reset(ctx context.Context) error { return m.qmp.execute(ctx, "system_reset", nil) }
+
+// Screendump writes what is on the screen to path, as PNG.
+func (m *Machine) Screendump(ctx context.Context, path string) error {
+	return m.qmp.execute(ctx, "screendump", map[string]any{"filename": path, "format": "png"})
+}
+
+// tail keeps the last KiB written to it.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if len(t.b) > 1024 {
+		t.b = t.b[len(t.b)-1024:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.b) }
+
+// ErrEnded says that the machine ended before what was waited for happened.
+var ErrEnded = errors.New("the machine has ended")
