@@ -1,0 +1,59 @@
+package kit
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+)
+
+// landlockABI is that of the image's kernel: files, devices' ioctls, TCP, and
+// scopes for signals and abstract sockets. A newer one may restrict what daemons
+// need (9: connecting to a socket's path), so raise it only with the kernel.
+const landlockABI = 6
+
+const (
+	readOnly  landlock.AccessFSSet = ll.AccessFSReadFile | ll.AccessFSReadDir
+	useDevice                      = readOnly | ll.AccessFSWriteFile | ll.AccessFSIoctlDev
+	// readWrite leaves out nodes, sockets, fifos and, as everything here, execution.
+	readWrite = readOnly | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRefer |
+		ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSMakeSym | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile
+)
+
+// landlockSelf restricts all threads and returns the ABI version in force.
+func landlockSelf(spec *abi.Spec) (int, error) {
+	version, err := ll.LandlockGetABIVersion()
+	if errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	config, rules := landlockRules(spec)
+	return min(version, landlockABI), config.BestEffort().Restrict(rules...)
+}
+
+// landlockRules is what spec allows: everything handled by the config and not
+// named by a rule is refused.
+func landlockRules(spec *abi.Spec) (landlock.Config, []landlock.Rule) {
+	config := landlock.V6
+	rules := []landlock.Rule{
+		landlock.PathAccess(readOnly, "/"), // its own root: what is not its own is not there
+		landlock.PathAccess(useDevice, "/dev"),
+		landlock.PathAccess(readWrite, spec.Write...),
+	}
+	if slices.Contains(spec.Syscalls, "mount") {
+		config.HandledAccessFS = 0 // under any file rule the kernel refuses mount(2)
+		rules = nil
+	}
+	if slices.Contains(spec.Syscalls, "network") {
+		// Whoever may open sockets may connect to any port; nobody may bind one, as
+		// PID 1 does that. Port 0 is how the net package asks whether there is IPv6.
+		config.HandledAccessNet = ll.AccessNetBindTCP
+		rules = append(rules, landlock.BindTCP(0))
+	}
+	return config, rules
+}

@@ -1,0 +1,223 @@
+package kit
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/kube"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+)
+
+// childPath is the program in testdata/child, built as daemons are: cgo would
+// bring a C library with other ways to start threads.
+var childPath string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "kit")
+	if err != nil {
+		panic(err)
+	}
+	childPath = filepath.Join(dir, "child")
+	build := exec.Command("go", "build", "-o", childPath, "./testdata/child")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// child is a daemon under test.
+type child struct {
+	*exec.Cmd
+	notify *bufio.Reader
+	log    *bufio.Scanner
+	peer   *ipc.Peer
+	kept   net.Listener // PID 1's copy of the socket
+}
+
+func start(t *testing.T, name string) *child {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	kept, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := kept.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := json.Marshal(abi.Spec{
+		Mode: abi.Test,
+		Daemon: abi.Daemon{Name: name, Provider: abi.Provider{Callers: []abi.Caller{
+			{Name: "tester", Service: "kube", Full: kube.Service, Methods: []string{"GetStatus"}},
+		}}},
+		Descriptors: []abi.Descriptor{{Kind: abi.IPCSocket, Name: "tester", Service: "kube"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	notifyR, notifyW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logR, logW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &child{Cmd: exec.Command(childPath), notify: bufio.NewReader(notifyR), log: bufio.NewScanner(logR), peer: ipc.NewPeer("kube", path), kept: kept}
+	c.Env = []string{"KIT_CHILD=" + name, abi.SpecEnv + "=" + string(spec)}
+	c.ExtraFiles = []*os.File{notifyW, socket}
+	c.Stderr = logW
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*os.File{notifyW, logW, socket} {
+		f.Close()
+	}
+	limit := time.AfterFunc(30*time.Second, func() { c.Process.Kill() })
+	t.Cleanup(func() {
+		limit.Stop()
+		c.Process.Kill()
+		c.Wait()
+		c.peer.Close()
+		kept.Close()
+		notifyR.Close()
+		logR.Close()
+	})
+	return c
+}
+
+// line returns the next line of the log.
+func (c *child) line(t *testing.T) string {
+	t.Helper()
+	if !c.log.Scan() {
+		t.Fatal("the log ended")
+	}
+	t.Log(c.log.Text())
+	return c.log.Text()
+}
+
+func (c *child) waitLine(t *testing.T, want string) {
+	t.Helper()
+	for !strings.Contains(c.line(t), want) {
+	}
+}
+
+func (c *child) ready(t *testing.T) {
+	t.Helper()
+	line, err := c.notify.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "landlock=") || !strings.HasSuffix(line, " seccomp=1\n") {
+		t.Fatalf("ready line %q, %v", line, err)
+	}
+}
+
+func (c *child) exit(t *testing.T, want int) {
+	t.Helper()
+	for c.log.Scan() {
+		t.Log(c.log.Text())
+	}
+	c.Wait()
+	if got := c.ProcessState.ExitCode(); got != want {
+		t.Errorf("exit %d, want %d", got, want)
+	}
+}
+
+func TestServesAndAnswersBeforeItEnds(t *testing.T) {
+	c := start(t, "serves")
+	c.ready(t)
+	answer := make(chan error, 1)
+	go func() {
+		got, err := kube.NewClient(c.peer).GetStatus(t.Context(), &kube.GetStatusRequest{})
+		if err == nil && got.Message != "served" {
+			err = errors.New(got.Message)
+		}
+		answer <- err
+	}()
+	c.waitLine(t, "asked")
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.waitLine(t, "INFO stopping")
+	if err := <-answer; err != nil {
+		t.Errorf("the call that was in flight: %v", err)
+	}
+	c.exit(t, abi.ExitDone)
+}
+
+func TestGivesSignsOfLife(t *testing.T) {
+	c := start(t, "serves")
+	c.ready(t)
+	if line, err := c.notify.ReadString('\n'); line != "\n" || err != nil {
+		t.Errorf("%q, %v; want an empty line", line, err)
+	}
+}
+
+func TestSealedThreadsAreRefused(t *testing.T) {
+	c := start(t, "abuses")
+	c.ready(t)
+	for _, what := range []string{"execve", "fork", "socket", "ptrace", "mprotect", "kill", "mount", "unshare"} {
+		for {
+			line := c.line(t)
+			if !strings.Contains(line, "tried") {
+				continue
+			}
+			if want := fmt.Sprintf("what=%s eperm=true", what); !strings.Contains(line, want) {
+				t.Errorf("%q, want %s", line, want)
+			}
+			break
+		}
+	}
+	c.waitLine(t, "all tried")
+	c.exit(t, abi.ExitTemporary)
+}
+
+func TestExitCodes(t *testing.T) {
+	for name, want := range map[string]int{"misconfigured": abi.ExitMisconfigured, "unwanted": abi.ExitUnwanted, "fails": abi.ExitTemporary} {
+		start(t, name).exit(t, want)
+	}
+}
+
+func TestWithoutPID1(t *testing.T) {
+	cmd := exec.Command(childPath)
+	cmd.Env = []string{"KIT_CHILD=serves"}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != abi.ExitMisconfigured || !strings.Contains(string(out), abi.SpecEnv) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestOnlyNamedMethodsAreServed(t *testing.T) {
+	c := callerOf([]abi.Caller{
+		{Name: "routerd", Service: "kube", Full: kube.Service, Methods: []string{"GetStatus"}},
+		{Name: "routerd", Service: "log", Full: "dactyl.log.v1.Log", Methods: []string{"ReadLog"}},
+		{Name: "consoled", Service: "kube", Full: kube.Service},
+	}, abi.Descriptor{Kind: abi.IPCSocket, Name: "routerd", Service: "kube"})
+	if len(c.Methods) != 1 || len(c.Methods[kube.Service]) != 1 || c.Name != "routerd" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestProductionNeedsLandlock(t *testing.T) {
+	if version, _ := ll.LandlockGetABIVersion(); version > 0 {
+		t.Skip("this kernel has it")
+	}
+	for _, mode := range []abi.Mode{abi.Production, ""} {
+		if _, err := seal(&abi.Spec{Mode: mode}); err == nil {
+			t.Errorf("mode %q was sealed without Landlock", mode)
+		}
+	}
+}
