@@ -34,7 +34,7 @@ var Sysctls = []Sysctl{
 	{"kernel.warn_limit", "100", "as oops_limit, for warnings"},
 
 	// Programs against one another.
-	{"kernel.yama.ptrace_scope", "3", "no process traces another, and this cannot be undone"},
+	{"kernel.yama.ptrace_scope", "2", "only CAP_SYS_PTRACE traces; 3, nobody, would break pods with hostUsers: false, whose first process containerd starts traced"},
 	{"kernel.randomize_va_space", "2", "stack, mappings and heap at random places"},
 	{"vm.mmap_rnd_bits", "32", "as many random bits as the processor allows"},
 	{"vm.mmap_min_addr", "65536", "a kernel null pointer never leads into a program"},

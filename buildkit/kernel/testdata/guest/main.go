@@ -34,6 +34,7 @@ var checks = []struct {
 	{"cgroup controllers", cgroupControllers},
 	{"device filter in BPF", deviceFilter},
 	{"namespaces", namespaces},
+	{"user namespace as containerd makes it", tracedStart},
 	{"overlay", overlay},
 	{"landlock", landlock},
 	{"partition table while mounted", writeWholeDisk},
@@ -192,6 +193,26 @@ func namespaces() error {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 1000, Size: 1}},
 	}
 	return cmd.Run()
+}
+
+// tracedStart makes a process that stops before its first instruction, in a user
+// namespace of its own, as containerd does for pods with hostUsers: false. The
+// sysctl kernel.yama.ptrace_scope=3 forbids it.
+func tracedStart() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("/init", "child")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 65536, Size: 65536}},
+		Ptrace:      true,
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	return nil
 }
 
 func overlay() error {
