@@ -14,8 +14,10 @@ import (
 // to it that he stands in front of it.
 //
 // Each half has 60 bits. Someone in between who wants to pass for the machine
-// needs a second CA certificate whose SHA-256 begins with the same 60 bits, and
-// gains by it no more than a proof that is bound to his own certificate.
+// needs a CA certificate whose SHA-256 begins with the same 60 bits. By it he
+// gains a proof that is bound to that certificate, so it is worth nothing at the
+// machine; to forge the machine's answer he must still find the other 60 bits
+// before the client gives up.
 type Code struct {
 	Secret      Secret
 	Fingerprint Fingerprint

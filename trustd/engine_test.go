@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+// TestStories runs testdata/*.txt. A line is "command -> what comes of it"; the
+// commands are the methods of story.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) { tell(t, name) })
+	}
+}
+
+func tell(t *testing.T, name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := &story{
+		t: t, disk: &fakeStore{files: map[string][]byte{}, writesLeft: -1}, keys: map[string]crypto.Signer{},
+		now: time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC),
+	}
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		command, want, _ := strings.Cut(line, "->")
+		got := s.do(strings.Fields(command))
+		if want = strings.TrimSpace(want); got != want {
+			t.Errorf("%s:%d: %s\n got %s\nwant %s", name, n, strings.TrimSpace(command), got, want)
+		}
+	}
+}
+
+// story is one machine's life.
+type story struct {
+	t     *testing.T
+	disk  *fakeStore
+	now   time.Time
+	e     *engine
+	keys  map[string]crypto.Signer
+	codes []string // all that were shown, in order
+	first []byte   // the CA of the first boot
+	owner []byte   // the certificate that a claim was last answered with
+}
+
+func (s *story) do(words []string) string {
+	args := map[string]string{}
+	var plain []string
+	for _, w := range words[1:] {
+		if k, v, ok := strings.Cut(w, "="); ok {
+			args[k] = v
+		} else {
+			plain = append(plain, w)
+		}
+	}
+	switch words[0] {
+	case "boot":
+		return s.boot()
+	case "wait":
+		d, err := time.ParseDuration(plain[0])
+		s.must(err)
+		s.now = s.now.Add(d)
+		return ""
+	case "clock":
+		at, err := time.Parse(time.DateOnly, plain[0])
+		s.must(err)
+		s.now = at
+		return ""
+	case "cut": // power fails after so many more writes
+		n, err := strconv.Atoi(plain[0])
+		s.must(err)
+		s.disk.writesLeft = n
+		return ""
+	case "power": // is back
+		s.disk.writesLeft = -1
+		return ""
+	case "damage":
+		s.disk.files[plain[0]] = []byte("zzz")
+		return ""
+	case "files":
+		return strings.Join(s.disk.names(), " ")
+	case "pairing":
+		return s.pairing()
+	case "claim":
+		return s.claim(plain[0], args)
+	case "issue":
+		seconds, err := strconv.ParseInt(cmp.Or(args["ttl_s"], "0"), 10, 64)
+		s.must(err)
+		der, err := s.e.issueClient(s.csr(plain[0], args["csr"]), role(args["role"]), args["name"], seconds)
+		return s.result(der, err)
+	case "serve":
+		der, err := s.e.issueServer(s.csr("routerd", args["csr"]), machineNames(args["host"], plain))
+		return s.result(der, err)
+	case "list":
+		return s.list()
+	}
+	s.t.Fatalf("no such command: %s", words[0])
+	return ""
+}
+
+func (s *story) boot() string {
+	e, err := openEngine(s.disk, func() time.Time { return s.now }, rand.Reader)
+	switch {
+	case errors.Is(err, errDamaged):
+		return "gives up: damaged"
+	case err != nil:
+		return err.Error()
+	}
+	s.e = e
+	ca := e.authority.certificate.Raw
+	switch {
+	case s.first == nil:
+		s.first = ca
+		return "new identity"
+	case slices.Equal(s.first, ca):
+		return "same identity"
+	}
+	return "ANOTHER IDENTITY"
+}
+
+// pairing names codes by the order in which they were first shown.
+func (s *story) pairing() string {
+	code, _, err := s.e.pairing()
+	s.must(err)
+	if code == "" {
+		return "claimed"
+	}
+	if !slices.Contains(s.codes, code) {
+		s.codes = append(s.codes, code)
+	}
+	return fmt.Sprintf("code %d", slices.Index(s.codes, code)+1)
+}
+
+// claim makes a proof of the code it is told to, else of the latest shown.
+func (s *story) claim(who string, args map[string]string) string {
+	n := len(s.codes)
+	if args["code"] != "" && args["code"] != "wrong" {
+		n, _ = strconv.Atoi(args["code"])
+	}
+	code, err := trust.ParseCode(s.codes[n-1])
+	s.must(err)
+	if args["code"] == "wrong" {
+		code.Secret++
+	}
+	var clock time.Time
+	if args["clock"] != "" {
+		clock, err = time.Parse(time.DateOnly, args["clock"])
+		s.must(err)
+	}
+	csr := s.csr(who, args["csr"])
+	times, _ := strconv.Atoi(cmp.Or(args["times"], "1"))
+	var der, confirm []byte
+	for range times {
+		der, confirm, err = s.e.claim(csr, trust.Proof(code.Secret, s.e.authority.certificate.Raw, csr), clock)
+	}
+	if err == nil && !trust.Equal(confirm, trust.Confirm(code.Secret, der, s.e.authority.certificate.Raw)) {
+		return "WRONG CONFIRMATION"
+	}
+	again := err == nil && slices.Equal(der, s.owner)
+	if err == nil {
+		s.owner = der
+	}
+	if again {
+		return "the same certificate"
+	}
+	return s.result(der, err)
+}
+
+// csr makes a request of who's key, whose wishes must all be ignored.
+func (s *story) csr(who, flaw string) []byte {
+	if s.keys[who] == nil {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		s.must(err)
+		s.keys[who] = k
+	}
+	key := s.keys[who]
+	switch flaw {
+	case "garbage":
+		return []byte("garbage")
+	case "huge":
+		return make([]byte, maxCSRBytes+1)
+	case "rsa":
+		k, err := rsa.GenerateKey(rand.Reader, 2048)
+		s.must(err)
+		key = k
+	case "p224":
+		k, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+		s.must(err)
+		key = k
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject:     pkix.Name{CommonName: "root", Organization: []string{"admin"}},
+		DNSNames:    []string{"bank.example"},
+		IPAddresses: []net.IP{net.IPv4(8, 8, 8, 8)},
+	}, key)
+	s.must(err)
+	if flaw == "forged" {
+		der[len(der)-1] ^= 1
+	}
+	return der
+}
+
+// result says of a certificate what matters, after checking what always holds.
+func (s *story) result(der []byte, err error) string {
+	if err != nil {
+		return status.Code(err).String()
+	}
+	c, err := x509.ParseCertificate(der)
+	s.must(err)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.e.authority.certificate)
+	usage := x509.ExtKeyUsageClientAuth
+	if isServer(c) {
+		usage = x509.ExtKeyUsageServerAuth
+	}
+	if _, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: s.now, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+		return err.Error()
+	}
+	if len(c.ExtKeyUsage) != 1 || c.IsCA || !c.BasicConstraintsValid || c.SerialNumber.BitLen() < 64 || c.NotBefore != dawn {
+		return "BAD CERTIFICATE"
+	}
+	d := describe(c)
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s until %s", d.Kind, d.Subject, d.Role, strings.Join(d.Names, " "), c.NotAfter.Format("2006-01-02T15:04"))), " ")
+}
+
+func (s *story) list() string {
+	all, err := s.e.certificates()
+	s.must(err)
+	var out []string
+	for _, c := range all {
+		d := describe(c)
+		out = append(out, strings.TrimSuffix(d.Kind+":"+strings.ReplaceAll(d.Subject, " ", "_")+":"+d.Role, ":"))
+	}
+	slices.Sort(out[1:])
+	return strings.Join(out, " ")
+}
+
+func (s *story) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// fakeStore is a disk whose power can fail.
+type fakeStore struct {
+	files      map[string][]byte
+	writesLeft int // -1 = for ever
+}
+
+var errPower = errors.New("power failed")
+
+func (f *fakeStore) read(name string) ([]byte, error) {
+	b, ok := f.files[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+	}
+	return b, nil
+}
+
+func (f *fakeStore) create(name string, content []byte) error {
+	if _, there := f.files[name]; there {
+		return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
+	}
+	return f.replace(name, content)
+}
+
+func (f *fakeStore) replace(name string, content []byte) error {
+	if f.writesLeft == 0 {
+		return errPower
+	}
+	if f.writesLeft > 0 {
+		f.writesLeft--
+	}
+	f.files[name] = content
+	return nil
+}
+
+func (f *fakeStore) list(folder string) ([]string, error) {
+	return slices.DeleteFunc(f.names(), func(n string) bool { return !strings.HasPrefix(n, folder+"/") }), nil
+}
+
+func (f *fakeStore) remove(name string) error {
+	delete(f.files, name)
+	return nil
+}
+
+func (f *fakeStore) names() []string {
+	var out []string
+	for n := range f.files {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}

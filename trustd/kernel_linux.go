@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// directory is a store on a disk.
+type directory string
+
+// leftover is how old a temporary file must be to be one that a power cut left:
+// another trustd may be writing a younger one.
+const leftover = time.Minute
+
+const temporary = ".tmp"
+
+// openDirectory takes an existing directory and clears what a power cut left.
+func openDirectory(root string) (directory, error) {
+	d := directory(root)
+	folder := d.at(issuedFolder)
+	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	for _, dir := range []string{root, folder} {
+		found, err := filepath.Glob(filepath.Join(dir, "*"+temporary))
+		if err != nil {
+			return "", fmt.Errorf("look for leftovers in %s: %w", dir, err)
+		}
+		for _, f := range found {
+			if i, err := os.Lstat(f); err == nil && time.Since(i.ModTime()) > leftover {
+				os.Remove(f)
+			}
+		}
+	}
+	return d, syncDir(root)
+}
+
+func (d directory) at(name string) string { return filepath.Join(string(d), name) }
+
+func (d directory) read(name string) ([]byte, error) { return os.ReadFile(d.at(name)) }
+
+func (d directory) create(name string, content []byte) error {
+	return d.write(name, content, unix.RENAME_NOREPLACE)
+}
+
+func (d directory) replace(name string, content []byte) error { return d.write(name, content, 0) }
+
+// write makes a file of 0600 beside the wanted one, syncs it, gives it the name
+// and syncs the directory, so that neither half a file nor none can be found
+// after a power cut.
+func (d directory) write(name string, content []byte, flags uint) error {
+	to := d.at(name)
+	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*"+temporary)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // where it has not become the file
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", f.Name(), err)
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, to, flags); err != nil {
+		return &os.LinkError{Op: "rename", Old: f.Name(), New: to, Err: err}
+	}
+	return syncDir(filepath.Dir(to))
+}
+
+func (d directory) list(folder string) ([]string, error) {
+	entries, err := os.ReadDir(d.at(folder))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), temporary) {
+			out = append(out, path.Join(folder, e.Name()))
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// remove forgets a file; that it is gone already is what was wanted.
+func (d directory) remove(name string) error {
+	if err := os.Remove(d.at(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/ipctest"
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/network"
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+var methods = map[string][]string{trust.Service: {"ListCertificates", "Claim", "IssueClient", "IssueServer", "GetPairing"}}
+
+// serveState serves what is in dir as setup does, and returns a client.
+func serveState(t *testing.T, dir string, names func(context.Context) subjectNames) trust.Client {
+	t.Helper()
+	d, err := openDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEngine(d, time.Now, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trust.NewClient(ipctest.Pair(t, methods, func(r ipc.Registrar) {
+		trust.Register(r, &server{engine: e, names: names, log: slog.New(slog.DiscardHandler)})
+	}))
+}
+
+func newCSR(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return csr
+}
+
+func noNames(context.Context) subjectNames { return machineNames("", nil) }
+
+// The whole way of an owner: read the code, claim, issue for others, list.
+func TestOwner(t *testing.T) {
+	ctx := t.Context()
+	c := serveState(t, t.TempDir(), noNames)
+	server, err := c.IssueServer(ctx, &trust.IssueServerRequest{Csr: newCSR(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := c.GetPairing(ctx, &trust.GetPairingRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := trust.ParseCode(shown.Code)
+	if err != nil || !code.Matches(server.Authority) {
+		t.Fatalf("code %s does not name the CA: %v", shown.Code, err)
+	}
+	csr := newCSR(t)
+	claimed, err := c.Claim(ctx, &trust.ClaimRequest{Csr: csr, Proof: trust.Proof(code.Secret, server.Authority, csr), TimeUnix: time.Now().Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !trust.Equal(claimed.Confirm, trust.Confirm(code.Secret, claimed.Certificate, claimed.Authority)) {
+		t.Error("wrong confirmation")
+	}
+	if shown, err := c.GetPairing(ctx, &trust.GetPairingRequest{}); err != nil || shown.Code != "" || shown.Fingerprint == "" {
+		t.Errorf("claimed, and still shows %v, %v", shown, err)
+	}
+	issued, err := c.IssueClient(ctx, &trust.IssueClientRequest{Csr: newCSR(t), Role: "reader", Name: "bob", TtlS: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := x509.ParseCertificate(issued.Certificate); err != nil || !slices.Equal(got.Subject.Organization, []string{"reader"}) {
+		t.Errorf("issued %v, %v", got, err)
+	}
+	all, err := c.ListCertificates(ctx, &trust.ListCertificatesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, one := range all.Certificates {
+		got = append(got, strings.Join([]string{one.Kind, one.Subject, one.Role}, " "))
+	}
+	slices.Sort(got)
+	if want := []string{"ca Dactyl OS CA ", "client bob reader", "client owner admin", "server localhost "}; !slices.Equal(got, want) {
+		t.Errorf("list is %q, want %q", got, want)
+	}
+}
+
+// While one trustd replaces another both answer; of two claims one wins.
+func TestTwoAtOnce(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	clients := []trust.Client{serveState(t, dir, noNames), serveState(t, dir, noNames)}
+	shown, err := clients[0].GetPairing(ctx, &trust.GetPairingRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := clients[1].IssueServer(ctx, &trust.IssueServerRequest{Csr: newCSR(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := trust.ParseCode(shown.Code)
+	if err != nil || !code.Matches(server.Authority) {
+		t.Fatalf("two identities: %v", err)
+	}
+	results := make([]codes.Code, 16)
+	var wg sync.WaitGroup
+	for i := range results {
+		csr := newCSR(t)
+		wg.Go(func() {
+			_, err := clients[i%2].Claim(ctx, &trust.ClaimRequest{Csr: csr, Proof: trust.Proof(code.Secret, server.Authority, csr)})
+			results[i] = status.Code(err)
+		})
+	}
+	wg.Wait()
+	slices.Sort(results)
+	if results[0] != codes.OK || results[1] != codes.FailedPrecondition || results[15] != codes.FailedPrecondition {
+		t.Errorf("16 claims end with %v, want one OK", results)
+	}
+}
+
+// What the disk says is for the log, not for a stranger.
+func TestDiskFails(t *testing.T) {
+	dir := t.TempDir()
+	c := serveState(t, dir, noNames)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Claim(t.Context(), &trust.ClaimRequest{Csr: newCSR(t)})
+	if status.Code(err) != codes.Internal || strings.Contains(err.Error(), dir) {
+		t.Errorf("claim without a disk: %v", err)
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	root := t.TempDir()
+	old := filepath.Join(root, "secret.123"+temporary)
+	if err := os.WriteFile(old, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(old, past, past); err != nil {
+		t.Fatal(err)
+	}
+	d, err := openDirectory(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a power cut left is still there: %v", err)
+	}
+	if _, err := d.read("a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("read of nothing: %v", err)
+	}
+	if err := d.create("a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.create("a", []byte("2")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("second create: %v", err)
+	}
+	if err := d.replace("a", []byte("3")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := d.read("a"); err != nil || string(b) != "3" {
+		t.Errorf("read %q, %v", b, err)
+	}
+	if i, err := os.Stat(filepath.Join(root, "a")); err != nil || i.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", i.Mode(), err)
+	}
+	if err := errors.Join(d.create("issued/b", nil), d.remove("issued/c")); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := d.list("issued"); err != nil || !slices.Equal(names, []string{"issued/b"}) {
+		t.Errorf("list %v, %v", names, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(root, "*"+temporary)); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// The names come from those who know them; who does not answer is done without.
+func TestNames(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	m := machine.NewClient(ipctest.Pair(t, map[string][]string{machine.Service: {"GetVersion"}}, func(r ipc.Registrar) { machine.Register(r, fakeMachine{}) }))
+	n := network.NewClient(ipctest.Pair(t, map[string][]string{network.Service: {"ListAddresses"}}, func(r ipc.Registrar) { network.Register(r, fakeNetwork{}) }))
+	nobody := ipc.NewPeer("network", filepath.Join(t.TempDir(), "none"))
+	for _, c := range []struct {
+		asker asker
+		want  subjectNames
+	}{
+		{asker{n, m, log}, machineNames("edge1", []string{"10.0.2.15/24"})},
+		{asker{network.NewClient(nobody), machine.NewClient(nobody), log}, machineNames("", nil)},
+	} {
+		got := c.asker.names(t.Context())
+		if !slices.Equal(got.dns, c.want.dns) || !slices.Equal(got.addresses, c.want.addresses) {
+			t.Errorf("names are %v, want %v", got, c.want)
+		}
+	}
+}
+
+type fakeMachine struct{ machine.Server }
+
+func (fakeMachine) GetVersion(context.Context, *machine.GetVersionRequest) (*machine.Version, error) {
+	return &machine.Version{Hostname: "edge1"}, nil
+}
+
+type fakeNetwork struct{ network.Server }
+
+func (fakeNetwork) ListAddresses(context.Context, *network.ListAddressesRequest) (*network.ListAddressesResponse, error) {
+	return &network.ListAddressesResponse{Addresses: []*network.Address{{Link: "eth0", Address: "10.0.2.15/24"}}}, nil
+}
