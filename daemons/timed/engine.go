@@ -1,0 +1,105 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const (
+	// stepFrom is NTP's own threshold (RFC 5905, STEPT): below it slewing takes
+	// minutes, above it would take longer than one wants to be wrong.
+	stepFrom = 128 * time.Millisecond
+	// steady is the offset up to which the clock proves good enough to be asked
+	// about less often.
+	steady = 10 * time.Millisecond
+	// maxDistance is RFC 5905's MAXDIST: how far from the truth an answer may be.
+	maxDistance = 1500 * time.Millisecond
+
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+	firstPoll  = time.Minute
+	lastPoll   = 15 * time.Minute
+)
+
+// sample is one server's valid answer.
+type sample struct {
+	server   string
+	offset   time.Duration // server − machine
+	distance time.Duration // by which offset may be wrong
+}
+
+// round is what came of asking all servers once.
+type round struct {
+	samples []sample
+	failure string // why one gave no answer; matters when none did
+	slower  bool   // a server asked to be asked less often
+}
+
+// correction is what is to be done to the clock.
+type correction int
+
+const (
+	nothing correction = iota
+	step               // set it at once
+	slew               // let the kernel take it there
+)
+
+// state is what timed knows about the clock. The zero value is a machine that has
+// not asked yet.
+type state struct {
+	synchronized bool
+	server       string
+	offset       time.Duration
+	failure      string        // of the last round; empty when it succeeded
+	wait         time.Duration // until the next round
+}
+
+// next judges a round: what is known after it, and what to do to the clock.
+func (s state) next(r round) (state, correction) {
+	r.samples = slices.DeleteFunc(slices.Clone(r.samples), func(a sample) bool { return a.distance > maxDistance })
+	if len(r.samples) == 0 {
+		return s.failed(r), nothing
+	}
+	best := median(r.samples)
+	n := state{synchronized: true, server: best.server, offset: best.offset, wait: firstPoll}
+	if best.offset.Abs() > stepFrom {
+		return n, step
+	}
+	if s.synchronized && s.failure == "" && best.offset.Abs() <= steady {
+		n.wait = min(max(s.wait*2, firstPoll), lastPoll)
+	}
+	if r.slower {
+		n.wait = lastPoll
+	}
+	return n, slew
+}
+
+// failed keeps what is known: a clock that was right stays nearly right without
+// servers, and says so with the error beside it.
+func (s state) failed(r round) state {
+	n := s
+	n.failure = r.failure
+	if n.failure == "" {
+		n.failure = "every answer was too far from its reference clock"
+	}
+	n.wait = firstRetry
+	if s.failure != "" {
+		n.wait = min(s.wait*2, lastRetry)
+	}
+	if r.slower {
+		n.wait = lastPoll
+	}
+	return n
+}
+
+// median returns the sample in the middle by offset; of two in the middle, the one
+// that can be less wrong.
+func median(all []sample) sample {
+	slices.SortStableFunc(all, func(a, b sample) int { return cmp.Compare(a.offset, b.offset) })
+	low, high := all[(len(all)-1)/2], all[len(all)/2]
+	if high.distance < low.distance {
+		return high
+	}
+	return low
+}
