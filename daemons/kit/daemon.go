@@ -161,13 +161,16 @@ func (d *Daemon) fail(err error) {
 func (d *Daemon) beat(ctx context.Context) error {
 	tick := time.NewTicker(abi.WatchdogInterval)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-d.failed:
 			return err
 		case <-tick.C:
+		}
+		if n%giveBackBeats == 0 {
+			giveBack()
 		}
 		for _, f := range d.alive {
 			f()

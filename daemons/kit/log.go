@@ -108,26 +108,27 @@ type output struct {
 	dropped atomic.Int64 // lines since the last report of drops
 }
 
-// write writes one line, or counts it as dropped.
+// write writes one line, or counts it as dropped. What was dropped before is
+// told in the same write: a report alone would fit where no line does.
 func (o *output) write(line []byte) {
-	if n := o.dropped.Load(); n > 0 {
-		if o.try(fmt.Appendf(nil, "WARN the log was full dropped=%d", n)) {
-			o.dropped.Add(-n)
-		}
+	var b []byte
+	lost := o.dropped.Swap(0)
+	if lost > 0 {
+		b = fmt.Appendf(b, "WARN the log was full dropped=%d\n", lost)
 	}
-	if !o.try(line) {
-		o.dropped.Add(1)
+	b = append(b, line...)
+	if len(b) >= maxLine {
+		b = append(b[:maxLine-4], "..."...)
+	}
+	if !o.try(append(b, '\n')) {
+		o.dropped.Add(lost + 1)
 	}
 }
 
-// try writes one line if the pipe has room.
-func (o *output) try(line []byte) bool {
-	if len(line) >= maxLine {
-		line = append(line[:maxLine-4:maxLine], "..."...)
-	}
-	line = append(line, '\n')
+// try writes b if the pipe has room for all of it.
+func (o *output) try(b []byte) bool {
 	for {
-		_, err := syscall.Write(o.fd, line)
+		_, err := syscall.Write(o.fd, b)
 		if err != syscall.EINTR {
 			return err == nil
 		}

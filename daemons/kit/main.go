@@ -59,8 +59,6 @@ func run(log *slog.Logger, setup func(context.Context, *Daemon) error) error {
 	if err := d.serve(ctx); err != nil {
 		return err
 	}
-	giveBack()
-
 	err = d.beat(ctx)
 	return errors.Join(err, d.finish())
 }

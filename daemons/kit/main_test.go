@@ -49,7 +49,7 @@ type child struct {
 	kept   net.Listener // PID 1's copy of the socket
 }
 
-func start(t *testing.T, name string) *child {
+func start(t *testing.T, name string, change ...func(*abi.Spec)) *child {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	kept, err := net.Listen("unix", path)
@@ -60,13 +60,17 @@ func start(t *testing.T, name string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := json.Marshal(abi.Spec{
+	told := abi.Spec{
 		Mode: abi.Test,
 		Daemon: abi.Daemon{Name: name, Provider: abi.Provider{Callers: []abi.Caller{
 			{Name: "tester", Service: "kube", Full: kube.Service, Methods: []string{"GetStatus"}},
 		}}},
 		Descriptors: []abi.Descriptor{{Kind: abi.IPCSocket, Name: "tester", Service: "kube"}},
-	})
+	}
+	for _, f := range change {
+		f(&told)
+	}
+	spec, err := json.Marshal(told)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +187,49 @@ func TestSealedThreadsAreRefused(t *testing.T) {
 	}
 	c.waitLine(t, "all tried")
 	c.exit(t, abi.ExitTemporary)
+}
+
+func TestSealedFilesAndPorts(t *testing.T) {
+	if version, _ := ll.LandlockGetABIVersion(); version < landlockABI {
+		t.Skipf("this kernel's Landlock is ABI %d, the image's %d", version, landlockABI)
+	}
+	dir := t.TempDir()
+	own := filepath.Join(dir, "own")
+	if err := errors.Join(os.Mkdir(own, 0o700), os.WriteFile(filepath.Join(dir, "there"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	abstract := fmt.Sprintf("kit-test-%d", os.Getpid())
+	outside, err := net.Listen("unix", "@"+abstract)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	c := start(t, "files", func(s *abi.Spec) {
+		s.Write, s.Version, s.Read, s.Syscalls = []string{own}, abstract, []string{port.Addr().String()}, []string{"network"}
+	})
+	c.ready(t)
+	for _, want := range []string{
+		`"write in its own" refused=false`,
+		`"rename in its own" refused=false`,
+		`"make a folder in its own" refused=false`,
+		`"rename between its folders" refused=false`,
+		`"remove in its own" refused=false`,
+		`"read elsewhere" refused=false`,
+		`"write elsewhere" refused=true`,
+		`"link out of its own" refused=true`,
+		`"connect to an abstract socket" refused=true`,
+		`dial refused=false`,
+		`listen refused=true`,
+	} {
+		if line := c.line(t); !strings.HasSuffix(line, want) {
+			t.Errorf("%q, want %s", line, want)
+		}
+	}
 }
 
 func TestExitCodes(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -19,6 +21,7 @@ func main() { kit.Main(children[os.Getenv("KIT_CHILD")]) }
 var children = map[string]func(context.Context, *kit.Daemon) error{
 	"serves":        servesSetup,
 	"abuses":        abusesSetup,
+	"files":         filesSetup,
 	"misconfigured": func(context.Context, *kit.Daemon) error { return kit.Misconfigured(errors.New("no such disk")) },
 	"unwanted": func(context.Context, *kit.Daemon) error {
 		return fmt.Errorf("look for a screen: %w", kit.Unwanted(errors.New("none")))
@@ -85,6 +88,48 @@ func abusesSetup(_ context.Context, d *kit.Daemon) error {
 			more.Go(func() { runtime.LockOSThread(); unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil) })
 		}
 		more.Wait()
+		return errors.New("all tried")
+	})
+	return nil
+}
+
+// filesSetup tries, once sealed, what Landlock decides, and logs what came of it.
+func filesSetup(_ context.Context, d *kit.Daemon) error {
+	own := d.Spec.Write[0]
+	d.Go("try files", func(context.Context) error {
+		for _, try := range []struct {
+			what string
+			do   func() error
+		}{
+			{"write in its own", func() error { return os.WriteFile(own+"/new", []byte("x"), 0o600) }},
+			{"rename in its own", func() error { return os.Rename(own+"/new", own+"/final") }},
+			{"make a folder in its own", func() error { return os.MkdirAll(own+"/a/b", 0o700) }},
+			{"rename between its folders", func() error { return os.Rename(own+"/final", own+"/a/b/final") }},
+			{"remove in its own", func() error { return os.RemoveAll(own + "/a") }},
+			{"read elsewhere", func() error { _, err := os.ReadFile("/proc/self/stat"); return err }},
+			{"write elsewhere", func() error { return os.WriteFile(own+"/../other", nil, 0o600) }},
+			{"link out of its own", func() error { return os.Link(own+"/../there", own+"/here") }},
+			{"connect to an abstract socket", func() error {
+				_, err := net.Dial("unix", "@"+d.Spec.Version)
+				return err
+			}},
+			{"dial", func() error {
+				c, err := net.Dial("tcp", d.Spec.Read[0])
+				if err == nil {
+					c.Close()
+				}
+				return err
+			}},
+			{"listen", func() error { _, err := net.Listen("tcp", "127.0.0.1:7411"); return err }},
+		} {
+			err := try.do()
+			refused := errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EXDEV) // Landlock's answer to a link that would gain rights
+			if err == nil || refused {
+				d.Log.Info("tried", "what", try.what, "refused", refused)
+			} else {
+				d.Log.Error("tried", "what", try.what, "err", err)
+			}
+		}
 		return errors.New("all tried")
 	})
 	return nil
