@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dactyl-os/dactyl/ipc/config"
+	"github.com/dactyl-os/dactyl/ipc/kube"
+	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/network"
+	"github.com/dactyl-os/dactyl/ipc/storage"
+	systime "github.com/dactyl-os/dactyl/ipc/time"
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+// command is one line of the table below.
+type command struct {
+	use      string // with its arguments in capitals
+	short    string
+	long     string
+	example  string
+	args     cobra.PositionalArgs // default: none
+	flags    func(*pflag.FlagSet)
+	complete func(*call) []string // values of the first argument
+	run      func(*call) error
+	sub      []command
+}
+
+// commands is everything that dactyl can do.
+func commands() []command {
+	return []command{
+		{use: "flash IMAGE DEVICE", short: "Write an image to a disk and verify it", long: flashLong,
+			example: "  dactyl flash dactyl.raw /dev/sdb\n  dactyl flash dactyl.raw /dev/sdb --config cluster.yaml --yes\n  dactyl flash dactyl.raw disk.raw --file",
+			args:    cobra.ExactArgs(2), flags: flashFlags, run: flashImage},
+		{use: "claim ADDRESS", short: "Become the admin of a new machine", long: claimLong,
+			example: "  dactyl claim 192.0.2.10 --code 7K3M-…\n  dactyl claim node-1.example.net --name node-1",
+			args:    cobra.ExactArgs(1), flags: claimFlags, run: claimMachine},
+		{use: "context", short: "Which machine commands go to", sub: []command{
+			{use: "list", short: "List the machines that this computer has credentials for", run: listContexts},
+			{use: "use NAME", short: "Make a machine the current one", args: cobra.ExactArgs(1), complete: contextNames, run: useContext},
+			{use: "add NAME", short: "Add a machine from PEM files", long: addContextLong,
+				example: "  dactyl context add node-1 --address 192.0.2.10 --from ./node-1",
+				args:    cobra.ExactArgs(1), flags: addContextFlags, run: addContext},
+			{use: "remove NAME", short: "Forget a machine and its credentials", args: cobra.ExactArgs(1), flags: consentFlags,
+				complete: contextNames, run: removeContext},
+		}},
+		{use: "daemons", short: "List daemons with their state and confinement",
+			run: query(machineapi.NewClient, machineapi.Client.ListDaemons, daemonTable)},
+		{use: "graph", short: "List who may call whom",
+			run: query(machineapi.NewClient, machineapi.Client.GetGraph, graphTable)},
+		{use: "restart DAEMON", short: "Restart a daemon without losing a call", example: "  dactyl restart networkd",
+			args: cobra.ExactArgs(1), complete: daemonNames, run: restartDaemon},
+		{use: "logs DAEMON", short: "Show what a daemon has written",
+			example: "  dactyl logs networkd --tail 20\n  dactyl logs networkd -f",
+			args:    cobra.ExactArgs(1), flags: logFlags, complete: daemonNames, run: showLog},
+		{use: "dmesg", short: "Show the kernel's messages", flags: logFlags, run: showKernelLog},
+		{use: "network", short: "Links, addresses, routes, name servers", sub: []command{
+			{use: "links", short: "List links", run: query(network.NewClient, network.Client.ListLinks, linkTable)},
+			{use: "addresses", short: "List addresses", run: query(network.NewClient, network.Client.ListAddresses, addressTable)},
+			{use: "routes", short: "List the main routing table", run: query(network.NewClient, network.Client.ListRoutes, routeTable)},
+			{use: "resolvers", short: "List name servers", run: query(network.NewClient, network.Client.ListResolvers, resolverTable)},
+		}},
+		{use: "storage", short: "Disks, partitions, volumes", sub: []command{
+			{use: "disks", short: "List disks", run: query(storage.NewClient, storage.Client.ListDisks, diskTable)},
+			{use: "partitions", short: "List partitions", run: query(storage.NewClient, storage.Client.ListPartitions, partitionTable)},
+			{use: "mounts", short: "List the system's volumes", run: query(storage.NewClient, storage.Client.ListMounts, mountTable)},
+		}},
+		{use: "time", short: "Show the machine's clock and whether a server has confirmed it",
+			run: query(systime.NewClient, systime.Client.GetTime, timeTable)},
+		{use: "config", short: "The machine's YAML", sub: []command{
+			{use: "show", short: "Print the YAML in force", run: call1(config.NewClient, config.Client.GetConfig, showConfig)},
+		}},
+		{use: "kube", short: "Kubernetes", sub: []command{
+			{use: "status", short: "Show how Kubernetes is", run: query(kube.NewClient, kube.Client.GetStatus, kubeTable)},
+		}},
+		{use: "trust", short: "What the machine knows of certificates", sub: []command{
+			{use: "certs", short: "List certificates and CAs", run: query(trust.NewClient, trust.Client.ListCertificates, certificateTable)},
+		}},
+		{use: "cert", short: "Client certificates", sub: []command{
+			{use: "issue", short: "Issue a client certificate with a role", long: issueLong,
+				example: "  dactyl cert issue --role reader --name monitoring --ttl 720h --out ./monitoring\n  dactyl cert issue --role operator --name alice --csr alice.csr --out ./alice",
+				flags:   issueFlags, run: issueCertificate},
+			{use: "renew", short: "Replace this context's client certificate by a new one", run: renewCertificate},
+		}},
+		{use: "reboot", short: "Restart the machine", flags: powerFlags, run: reboot.run},
+		{use: "shutdown", short: "Power the machine off", flags: powerFlags, run: shutdown.run},
+		{use: "dev", short: "Replace daemons of a development machine", sub: []command{
+			{use: "replace NAME FILE", short: "Run another binary of a daemon, until restored or rebooted",
+				example: "  go build -o networkd ./networkd && dactyl dev replace networkd ./networkd",
+				args:    cobra.ExactArgs(2), complete: daemonNames, run: replaceDaemon},
+			{use: "restore NAME", short: "Go back to the image's binary", args: cobra.ExactArgs(1), complete: daemonNames, run: restoreDaemon},
+		}},
+		{use: "version", short: "Show this command's version and the machine's", flags: versionFlags, run: showVersion},
+	}
+}
+
+// call is one run of one command.
+type call struct {
+	*app
+	ctx   context.Context
+	args  []string
+	flags *pflag.FlagSet
+}
+
+// root makes cobra's tree of the table.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "dactyl",
+		Short:         "Manage machines that run Dactyl",
+		Long:          "dactyl manages machines that run Dactyl: it writes images to disks, claims new machines and speaks their API.\n\n" + exitHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          a.needsCommand,
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	f := root.PersistentFlags()
+	f.StringVar(&a.store, "store", "", "`directory` of contexts.yaml (default $DACTYL_CONFIG or ~/.config/dactyl)")
+	f.StringVar(&a.context, "context", "", "machine by its `name` here (default $DACTYL_CONTEXT or the current one)")
+	f.StringVar(&a.address, "address", "", "another `host[:port]` for the same credentials (default $DACTYL_ADDRESS)")
+	f.StringVarP(&a.output, "output", "o", asTable, "`form` of the answer: table, json or yaml")
+	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "how `long` an answer may take")
+	a.add(root, commands())
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{asTable, asJSON, asYAML}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("context", a.completion(contextNames))
+	return root
+}
+
+const exitHelp = `Exit codes: 0 done, 1 error, 2 machine not reached, 3 certificate, role or pairing
+code not accepted, 4 not found, 5 refused, 6 no answer in time, 7 not known to this
+machine, 64 wrong command line, 130 interrupted.`
+
+func (a *app) add(parent *cobra.Command, table []command) {
+	for _, c := range table {
+		cmd := &cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: c.args, RunE: a.runner(c.run)}
+		if c.args == nil {
+			cmd.Args = cobra.NoArgs
+		}
+		if c.flags != nil {
+			c.flags(cmd.Flags())
+		}
+		if c.sub != nil {
+			cmd.RunE = a.needsCommand
+			a.add(cmd, c.sub)
+		}
+		cmd.ValidArgsFunction = a.completion(c.complete)
+		parent.AddCommand(cmd)
+	}
+}
+
+func (a *app) runner(run func(*call) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains([]string{asTable, asJSON, asYAML}, a.output) {
+			return fmt.Errorf("-o %s: want table, json or yaml", a.output)
+		}
+		a.started = true
+		return run(&call{a, cmd.Context(), args, cmd.Flags()})
+	}
+}
+
+// needsCommand is what a group of commands does alone.
+func (a *app) needsCommand(cmd *cobra.Command, _ []string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return fmt.Errorf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// asked is the command that a wrong command line meant, as far as it can be told.
+func (a *app) asked(root *cobra.Command, args []string) string {
+	if cmd, _, err := root.Find(args); err == nil {
+		return cmd.CommandPath()
+	}
+	return root.Name()
+}
+
+type completer = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective)
+
+// completion offers values for the first argument; without any, files.
+func (a *app) completion(values func(*call) []string) completer {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if values == nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		a.timeout = completionTimeout
+		return values(&call{a, cmd.Context(), args, cmd.Flags()}), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completionTimeout is as long as somebody who has pressed Tab may wait.
+const completionTimeout = 2 * time.Second
+
+// Flags by name; one that the command's table line does not define is a BUG.
+
+func (c *call) flag(name string) string {
+	f := c.flags.Lookup(name)
+	if f == nil {
+		panic("BUG: no flag --" + name)
+	}
+	return f.Value.String()
+}
+
+func (c *call) isSet(name string) bool { return c.flag(name) == "true" }
+
+func (c *call) duration(name string) time.Duration {
+	d, err := c.flags.GetDuration(name)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return d
+}

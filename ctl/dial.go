@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/dactyl-os/dactyl/ipc"
+)
+
+const (
+	defaultPort = "7400"
+	// connectTimeout is for one TCP connection: a machine that is off should be
+	// reported as such, not as a slow answer.
+	connectTimeout = 5 * time.Second
+)
+
+// reconnect is how soon a lost connection is tried again: gRPC's own delays grow
+// to two minutes, and somebody who follows a log over a reboot would wait.
+var reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, MaxDelay: 2 * time.Second},
+	MinConnectTimeout: connectTimeout,
+}
+
+// withPort completes an address that a user typed.
+func withPort(address string) (string, error) {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address, nil
+	}
+	host := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
+	full := net.JoinHostPort(host, defaultPort)
+	if _, _, err := net.SplitHostPort(full); err != nil || host == "" {
+		return "", fail(exitUsage, "%q is not an address: want HOST or HOST:PORT", address)
+	}
+	return full, nil
+}
+
+// conn carries calls to one machine; it implements ipc.Conn.
+type conn struct {
+	cc      *grpc.ClientConn
+	seen    *handshakes
+	address string
+	timeout time.Duration // of a call that is no stream
+}
+
+// dial prepares a connection; it is made with the first call.
+func dial(address string, config *tls.Config, timeout time.Duration) (*conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fail(exitUsage, "%q is not an address: %w", address, err)
+	}
+	config.MinVersion = tls.VersionTLS13
+	if config.ServerName == "" {
+		config.ServerName = host
+	}
+	seen := &handshakes{}
+	cc, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(&watchedTLS{credentials.NewTLS(config), seen}),
+		grpc.WithContextDialer(seen.dial), grpc.WithConnectParams(reconnect))
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", address, err)
+	}
+	return &conn{cc, seen, address, timeout}, nil
+}
+
+func (c *conn) close() { c.cc.Close() }
+
+// handshake connects now, for who must know the machine before the first call.
+func (c *conn) handshake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	c.cc.Connect()
+	for {
+		state := c.cc.GetState()
+		if state == connectivity.Ready {
+			return nil
+		}
+		if state == connectivity.TransientFailure {
+			return c.explain(status.Error(codes.Unavailable, "no connection"))
+		}
+		if !c.cc.WaitForStateChange(ctx, state) {
+			return c.explain(status.FromContextError(ctx.Err()).Err())
+		}
+	}
+}
+
+// Invoke implements ipc.Conn.
+func (c *conn) Invoke(ctx context.Context, m *ipc.Method, request, response proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return c.explain(c.cc.Invoke(ctx, m.Path(), request, response))
+}
+
+// Open implements ipc.Conn.
+func (c *conn) Open(ctx context.Context, m *ipc.Method, request proto.Message) (ipc.Stream, error) {
+	s, err := c.cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: m.ServerStream, ClientStreams: m.ClientStream}, m.Path())
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	out := &stream{s, c}
+	if request == nil {
+		return out, nil
+	}
+	if err := out.SendMsg(request); err != nil {
+		return nil, err
+	}
+	return out, s.CloseSend()
+}
+
+// stream is one open call over gRPC.
+type stream struct {
+	grpc.ClientStream
+	conn *conn
+}
+
+// SendMsg returns why the machine ended the stream, where gRPC only says that it did.
+func (s *stream) SendMsg(m any) error {
+	err := s.ClientStream.SendMsg(m)
+	if errors.Is(err, io.EOF) {
+		err = s.ClientStream.RecvMsg(new(emptypb.Empty))
+	}
+	return s.conn.explain(err)
+}
+
+func (s *stream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if errors.Is(err, io.EOF) {
+		return err
+	}
+	return s.conn.explain(err)
+}
+
+// explain says in a sentence why there was no connection; what the machine
+// itself answers goes through.
+func (c *conn) explain(err error) error {
+	if status.Code(err) != codes.Unavailable {
+		if status.Code(err) == codes.DeadlineExceeded {
+			return fail(exitTimeout, "%s gave no answer in time (%v)", c.address, c.timeout)
+		}
+		return err
+	}
+	switch dialErr, tlsErr := c.seen.last(); {
+	case tlsErr != nil:
+		return explainTLS(c.address, tlsErr)
+	case dialErr != nil:
+		return &failure{exitConnection, fmt.Errorf("cannot reach %s: %w", c.address, dialErr)}
+	}
+	return err
+}
+
+// explainTLS says which side does not accept the other, and what to do.
+func explainTLS(address string, err error) error {
+	var (
+		known    *failure
+		unknown  x509.UnknownAuthorityError
+		name     x509.HostnameError
+		invalid  x509.CertificateInvalidError
+		fromPeer *net.OpError
+	)
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &name):
+		return explainName(address, name)
+	case errors.As(err, &unknown):
+		return fail(exitAuth, "%s is not the machine that this context knows: its certificate comes from another CA; if it was wiped, claim it again", address)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fail(exitAuth, "%s shows a certificate that is not valid now (%s): compare the clocks of both sides", address, invalid.Detail)
+	case errors.As(err, &fromPeer) && fromPeer.Op == "remote error":
+		return fail(exitAuth, "%s does not accept this client certificate (%w); dactyl context list shows until when it is valid, an admin issues another with dactyl cert issue", address, fromPeer.Err)
+	case errors.As(err, &invalid):
+		return fail(exitAuth, "%s shows a certificate that cannot be trusted: %w", address, err)
+	}
+	return fail(exitConnection, "%s does not speak the API's TLS: %w", address, err)
+}
+
+// explainName says by which names the machine may be called.
+func explainName(address string, err x509.HostnameError) error {
+	var names []string
+	names = append(names, err.Certificate.DNSNames...)
+	for _, ip := range err.Certificate.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return fail(exitAuth, "the certificate of %s is for %s, not for %s: use one of those addresses, or, where %s only forwards to it, --server-name with one of those names",
+		address, strings.Join(names, ", "), err.Host, err.Host)
+}
+
+// handshakes remembers why the last attempt to connect came to nothing.
+type handshakes struct {
+	mu      sync.Mutex // guards what follows
+	dialErr error
+	tlsErr  error
+}
+
+func (h *handshakes) last() (dialErr, tlsErr error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.dialErr, h.tlsErr
+}
+
+func (h *handshakes) set(dialErr, tlsErr error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dialErr, h.tlsErr = dialErr, tlsErr
+}
+
+func (h *handshakes) dial(ctx context.Context, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: connectTimeout}
+	c, err := d.DialContext(ctx, "tcp", address)
+	h.set(err, nil)
+	return c, err
+}
+
+// watchedTLS tells handshakes how its handshakes end.
+type watchedTLS struct {
+	credentials.TransportCredentials
+	seen *handshakes
+}
+
+func (w *watchedTLS) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, info, err := w.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	w.seen.set(nil, err)
+	if err != nil {
+		return c, info, err
+	}
+	return &watchedConn{c, w.seen}, info, nil
+}
+
+func (w *watchedTLS) Clone() credentials.TransportCredentials {
+	return &watchedTLS{w.TransportCredentials.Clone(), w.seen}
+}
+
+// watchedConn notices alerts: a TLS 1.3 server refuses a client certificate only
+// after the client's handshake is over.
+type watchedConn struct {
+	net.Conn
+	seen *handshakes
+}
+
+func (c *watchedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	var alert *net.OpError
+	if errors.As(err, &alert) && alert.Op == "remote error" {
+		c.seen.set(nil, err)
+	}
+	return n, err
+}
