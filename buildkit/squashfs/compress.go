@@ -17,6 +17,9 @@ import (
 // to go back and forth between branches, short enough that it does not only grow.
 const cacheAge = 14 * 24 * time.Hour
 
+// cacheFormat changes whenever the same block is to be compressed to other bytes.
+const cacheFormat = "trimmed frames"
+
 // compressor compresses blocks, remembering the results.
 type compressor struct {
 	level int
@@ -35,7 +38,7 @@ func newCompressor(ctx context.Context, cache string, level int) (*compressor, e
 	if cache == "" {
 		return c, nil
 	}
-	key := sha256.Sum256(version)
+	key := sha256.Sum256(append(version, cacheFormat...))
 	c.dir = filepath.Join(cache, fmt.Sprintf("zstd-%d-%x", level, key[:6]))
 	return c, os.MkdirAll(c.dir, 0o755)
 }
@@ -68,7 +71,7 @@ func (c *compressor) run(ctx context.Context, raw []byte) ([]byte, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("squashfs: zstd -%d: %w: %s", c.level, err, strings.TrimSpace(msg.String()))
 	}
-	return out.Bytes(), nil
+	return trim(out.Bytes())
 }
 
 func (c *compressor) file(raw []byte) string {

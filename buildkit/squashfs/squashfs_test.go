@@ -3,6 +3,7 @@ package squashfs
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -110,6 +111,50 @@ func TestSameTreeSameBytes(t *testing.T) {
 	a, b, c := read(t, first), read(t, second), read(t, third)
 	if !bytes.Equal(a, b) || !bytes.Equal(a, c) {
 		t.Error("three images of one tree differ")
+	}
+}
+
+// The kernel reads what mksquashfs makes, so the data must be the same to the byte.
+// They were not once: see trim.
+func TestDataIsWhatMksquashfsMakes(t *testing.T) {
+	root := t.TempDir()
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "program"), program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ours, _ := write(t, root, "")
+	theirs := filepath.Join(t.TempDir(), "theirs")
+	out, err := exec.Command("mksquashfs", root, theirs, "-comp", "zstd", "-Xcompression-level", "3", "-b", "64K",
+		"-all-root", "-no-xattrs", "-noappend", "-no-progress", "-quiet").CombinedOutput()
+	if err != nil {
+		t.Fatalf("mksquashfs: %v\n%s", err, out)
+	}
+	const inodeTableAt = 64
+	a, b := read(t, ours), read(t, theirs)
+	data := binary.LittleEndian.Uint64(b[inodeTableAt:])
+	if got := binary.LittleEndian.Uint64(a[inodeTableAt:]); got != data || !bytes.Equal(a[superblockSize:data], b[superblockSize:data]) {
+		t.Errorf("%d bytes of data, mksquashfs has %d and others", got, data)
+	}
+}
+
+func TestTrim(t *testing.T) {
+	const head = "\x28\xb5\x2f\xfd\x20\x01"
+	for _, c := range []struct{ name, frame, want string }{
+		{"raw block, then empty last", head + "\x08\x00\x00x" + "\x01\x00\x00", head + "\x09\x00\x00x"},
+		{"repeated byte, then empty last", head + "\x0a\x00\x00x" + "\x01\x00\x00", head + "\x0b\x00\x00x"},
+		{"already trimmed", head + "\x09\x00\x00x", head + "\x09\x00\x00x"},
+		{"cut short", head + "\x08\x00\x00x", ""},
+		{"something behind", head + "\x09\x00\x00xy", ""},
+		{"no frame", "hello, world", ""},
+		{"checksum", "\x28\xb5\x2f\xfd\x24\x01\x09\x00\x00x1234", ""},
+	} {
+		got, err := trim([]byte(c.frame))
+		if string(got) != c.want && c.want != "" || (err == nil) != (c.want != "") {
+			t.Errorf("%s: %x, %v; want %x", c.name, got, err, c.want)
+		}
 	}
 }
 
