@@ -1,0 +1,17 @@
+package main
+
+// state is how far Kubernetes is on this machine.
+type state int
+
+// unconfigured: the machine has no part in a cluster.
+const unconfigured state = iota
+
+// status is what kubed tells of a state.
+type status struct {
+	configured bool
+	message    string
+}
+
+var statuses = map[state]status{
+	unconfigured: {configured: false, message: "no cluster configured"},
+}
