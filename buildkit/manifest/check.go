@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dactyl-os/dactyl/daemons/kit"
 )
 
 // PID 1 serves the services that no daemon provides.
@@ -20,8 +22,6 @@ var (
 	// mayHave are the capabilities that a daemon may ask for at all. What is not
 	// here would make confinement meaningless (SYS_PTRACE, SYS_MODULE, DAC_OVERRIDE …).
 	mayHave = []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYSLOG", "SYS_ADMIN", "SYS_TIME"}
-	// sets are the named sets of system calls that daemons/kit has.
-	sets = []string{"block", "clock", "mount", "netlink", "network", "packet", "syslog"}
 )
 
 const (
@@ -91,7 +91,7 @@ func (m *Manifest) check() []error {
 		{"mount", m.Mount, absolute},
 		{"network", m.Network, oneOf([]string{"host"})},
 		{"listen", m.Listen, tcpAddress},
-		{"syscalls", m.Syscalls, oneOf(sets)},
+		{"syscalls", m.Syscalls, oneOf(kit.Sets())},
 	} {
 		for _, key := range sortedKeys(t.rights) {
 			if right := t.check(key); right != "" {

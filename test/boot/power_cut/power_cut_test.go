@@ -1,0 +1,104 @@
+// Scenario power_cut: the plug is pulled at random moments, during the first boot
+// after flashing and while running. The machine always comes back by itself, with
+// the identity it had. If it fails, a node in the field is lost by a power failure.
+package power_cut
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/storage"
+	"github.com/dactyl-os/dactyl/test/vm"
+)
+
+const (
+	cutsInFirstBoot = 6
+	cutsWhileUp     = 6
+)
+
+func TestPowerCuts(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	config := vm.Config{Image: vm.Image(t, "test"), Dir: dir}
+
+	span := measureBoot(t)
+	for cut := range cutsInFirstBoot {
+		// From when PID 1 starts, where the disk is first written to, to a little
+		// after the machine is ready.
+		after := time.Duration(random.Int64N(int64(span + span/4)))
+		t.Logf("cut %d: %v after PID 1 started", cut+1, after.Round(time.Millisecond))
+		cutAfter(t, config, after)
+	}
+
+	r := vm.Boot(t, config)
+	authority := r.Identity.Authority.Raw
+	for cut := range cutsWhileUp {
+		wait(t.Context(), time.Duration(random.Int64N(int64(3*time.Second))))
+		r.Kill()
+		r.PowerOn()
+		r.WaitUp()
+		now, err := vm.Authority(vm.Context(t), r.API)
+		if err != nil {
+			t.Fatalf("cut %d: %v\n%s", cut+1, err, r.Serial.Last(40))
+		}
+		if !bytes.Equal(now.Raw, authority) {
+			t.Fatalf("cut %d: the machine came back with another CA", cut+1)
+		}
+	}
+	mounts, err := storage.NewClient(r.Admin).ListMounts(vm.Context(t), &storage.ListMountsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mounts.Mounts {
+		if m.Volume == "ephemeral" && strings.Contains(m.Note, "anew") {
+			t.Errorf("EPHEMERAL was made anew (%s): its journal should have been enough", m.Note)
+		}
+	}
+}
+
+const started = `init: .*(starting|Dactyl)`
+
+// measureBoot returns how long a first boot takes from PID 1 to ready on this host.
+func measureBoot(t *testing.T) time.Duration {
+	t.Helper()
+	m, err := vm.Start(t.Context(), vm.Config{Image: vm.Image(t, "test"), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	if _, err := m.Serial.WaitFor(vm.Context(t), 0, started); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if _, err := m.Serial.WaitFor(vm.Context(t), 0, `pairing code: `); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(begin)
+}
+
+func cutAfter(t *testing.T, c vm.Config, d time.Duration) {
+	t.Helper()
+	m, err := vm.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	if _, err := m.Serial.WaitFor(vm.Context(t), 0, started); err != nil {
+		t.Fatal(err)
+	}
+	wait(t.Context(), d)
+}
+
+// wait lets time pass: when the plug is pulled is what this scenario varies.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,197 @@
+package vm
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+// patience bounds every wait of a scenario. It is far longer than anything takes
+// on a slow machine without KVM: only what never happens fails by it.
+const patience = 4 * time.Minute
+
+// Running is a booted and claimed machine of a scenario.
+type Running struct {
+	*Machine
+	Config   Config
+	Identity Identity // the admin's
+	Admin    *Conn
+
+	t *testing.T
+}
+
+// Image returns the path of the image of the given mode, which make test has
+// built.
+func Image(t *testing.T, mode string) string {
+	t.Helper()
+	path := filepath.Join(repository(t), "out", mode, "dactyl.raw")
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: build it with: make image MODE=%s", err, mode)
+	}
+	return path
+}
+
+// repository finds the repository's root from wherever a test runs.
+func repository(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("not inside the repository")
+	return ""
+}
+
+// Context ends with the test, or when something has taken far too long.
+func Context(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Boot starts the test image on a new disk, claims it with the code on its
+// serial line, and waits until every daemon is up. The machine ends with the test.
+func Boot(t *testing.T, c Config) *Running {
+	t.Helper()
+	if c.Image == "" {
+		c.Image = Image(t, "test")
+	}
+	if c.Dir == "" {
+		c.Dir = t.TempDir()
+	}
+	r := &Running{Config: c, t: t}
+	r.PowerOn()
+	code := r.PairingCode()
+	id, err := Claim(Context(t), r.API, code)
+	if err != nil {
+		t.Fatalf("claim with %s: %v\n%s", code, err, r.Serial.Last(40))
+	}
+	r.Identity = id
+	r.connect()
+	r.WaitUp()
+	return r
+}
+
+// PowerOn starts the machine again on the disk it has.
+func (r *Running) PowerOn() {
+	r.t.Helper()
+	// The machine's life is the test's, not that of one wait.
+	m, err := Start(r.t.Context(), r.Config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Machine = m
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			r.t.Logf("the serial line ended with:\n%s", m.Serial.Last(60))
+		}
+		m.Kill()
+	})
+	if r.Identity.Authority != nil {
+		r.connect()
+	}
+}
+
+func (r *Running) connect() {
+	r.t.Helper()
+	r.Admin = r.Dial(r.Identity)
+}
+
+// Dial connects as id, until the test ends.
+func (r *Running) Dial(id Identity) *Conn {
+	r.t.Helper()
+	c, err := Dial(r.API, id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(c.Close)
+	return c
+}
+
+// As returns a connection with a certificate of the given role.
+func (r *Running) As(role string) *Conn {
+	r.t.Helper()
+	id, err := Issue(Context(r.t), r.Admin, r.Identity.Authority, role)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.Dial(id)
+}
+
+// PairingCode waits for the code on the serial line.
+func (r *Running) PairingCode() string {
+	r.t.Helper()
+	m, err := r.Serial.WaitFor(Context(r.t), 0, `pairing code: ([0-9A-Z-]{24,})`)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return m[1]
+}
+
+// Machine0 returns a client of PID 1's service.
+func (r *Running) Machine0() machine.Client { return machine.NewClient(r.Admin) }
+
+// Trust returns a client of trustd.
+func (r *Running) Trust() trust.Client { return trust.NewClient(r.Admin) }
+
+// WaitUp waits until every daemon is up and returns them.
+func (r *Running) WaitUp() []*machine.Daemon {
+	r.t.Helper()
+	ctx := Context(r.t)
+	for {
+		list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{})
+		if err != nil {
+			r.t.Fatalf("list daemons: %v\n%s", err, r.Serial.Last(40))
+		}
+		var not []string
+		for _, d := range list.Daemons {
+			if d.State != "up" {
+				not = append(not, d.Name+": "+d.State+" "+d.Reason)
+			}
+		}
+		if len(not) == 0 {
+			return list.Daemons
+		}
+		if !Pause(ctx) {
+			r.t.Fatalf("not up: %s\n%s", strings.Join(not, "; "), r.Serial.Last(40))
+		}
+	}
+}
+
+// Pause waits for the time between two looks at a condition; it returns false
+// when ctx has ended.
+func Pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(100 * time.Millisecond):
+		return true
+	}
+}
+
+// Eventually looks until condition returns "", which says what is missing
+// otherwise.
+func Eventually(t *testing.T, condition func() string) {
+	t.Helper()
+	ctx := Context(t)
+	for {
+		missing := condition()
+		if missing == "" {
+			return
+		}
+		if !Pause(ctx) {
+			t.Fatal(missing)
+		}
+	}
+}
