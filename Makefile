@@ -2,6 +2,7 @@
 # MODE is production, dev (single daemons can be replaced) or test.
 MODE ?= production
 GO   ?= go
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: build image run test check proto graph bench deps clean
 
@@ -14,11 +15,18 @@ image: deps ## out/$(MODE)/dactyl.raw: the disk image
 run: deps build ## boot a development image in QEMU, from a USB stick
 	$(GO) run ./buildkit/cmd/run
 
-test: deps ## unit tests, the rules of the house, the boot scenarios
-	$(GO) run ./buildkit/cmd/test
+test: deps check ## unit tests, the rules of the house, the boot scenarios
+	$(GO) run ./buildkit/cmd/build -mode production
+	$(GO) run ./buildkit/cmd/build -mode test
+	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/boot/)
+	$(GO) test -count=1 -p 1 -timeout 60m ./test/boot/...
 
-check: ## gofmt, vet, staticcheck, generated files up to date
-	$(GO) run ./buildkit/cmd/check
+check: ## gofmt, vet, staticcheck
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt -w $$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags dev,test,grpcnotrace ./...
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags dev,test,grpcnotrace ./init/... ./daemons/...
 
 bench: deps ## every figure of docs/measurements.md
 	$(GO) run ./buildkit/cmd/bench
