@@ -25,7 +25,6 @@ type command struct {
 	short    string
 	long     string
 	example  string
-	args     cobra.PositionalArgs // default: none
 	flags    func(*pflag.FlagSet)
 	complete func(*call) []string // values of the first argument
 	run      func(*call) error
@@ -37,17 +36,17 @@ func commands() []command {
 	return []command{
 		{use: "flash IMAGE DEVICE", short: "Write an image to a disk and verify it", long: flashLong,
 			example: "  dactyl flash dactyl.raw /dev/sdb\n  dactyl flash dactyl.raw /dev/sdb --config cluster.yaml --yes\n  dactyl flash dactyl.raw disk.raw --file",
-			args:    cobra.ExactArgs(2), flags: flashFlags, run: flashImage},
+			flags:   flashFlags, run: flashImage},
 		{use: "claim ADDRESS", short: "Become the admin of a new machine", long: claimLong,
 			example: "  dactyl claim 192.0.2.10 --code 7K3M-…\n  dactyl claim node-1.example.net --name node-1",
-			args:    cobra.ExactArgs(1), flags: claimFlags, run: claimMachine},
+			flags:   claimFlags, run: claimMachine},
 		{use: "context", short: "Which machine commands go to", sub: []command{
 			{use: "list", short: "List the machines that this computer has credentials for", run: listContexts},
-			{use: "use NAME", short: "Make a machine the current one", args: cobra.ExactArgs(1), complete: contextNames, run: useContext},
+			{use: "use NAME", short: "Make a machine the current one", complete: contextNames, run: useContext},
 			{use: "add NAME", short: "Add a machine from PEM files", long: addContextLong,
 				example: "  dactyl context add node-1 --address 192.0.2.10 --from ./node-1",
-				args:    cobra.ExactArgs(1), flags: addContextFlags, run: addContext},
-			{use: "remove NAME", short: "Forget a machine and its credentials", args: cobra.ExactArgs(1), flags: consentFlags,
+				flags:   addContextFlags, run: addContext},
+			{use: "remove NAME", short: "Forget a machine and its credentials", flags: consentFlags,
 				complete: contextNames, run: removeContext},
 		}},
 		{use: "daemons", short: "List daemons with their state and confinement",
@@ -55,10 +54,10 @@ func commands() []command {
 		{use: "graph", short: "List who may call whom",
 			run: query(machineapi.NewClient, machineapi.Client.GetGraph, graphTable)},
 		{use: "restart DAEMON", short: "Restart a daemon without losing a call", example: "  dactyl restart networkd",
-			args: cobra.ExactArgs(1), complete: daemonNames, run: restartDaemon},
+			complete: daemonNames, run: restartDaemon},
 		{use: "logs DAEMON", short: "Show what a daemon has written",
 			example: "  dactyl logs networkd --tail 20\n  dactyl logs networkd -f",
-			args:    cobra.ExactArgs(1), flags: logFlags, complete: daemonNames, run: showLog},
+			flags:   logFlags, complete: daemonNames, run: showLog},
 		{use: "dmesg", short: "Show the kernel's messages", flags: logFlags, run: showKernelLog},
 		{use: "network", short: "Links, addresses, routes, name servers", sub: []command{
 			{use: "links", short: "List links", run: query(network.NewClient, network.Client.ListLinks, linkTable)},
@@ -92,9 +91,9 @@ func commands() []command {
 		{use: "shutdown", short: "Power the machine off", flags: powerFlags, run: shutdown.run},
 		{use: "dev", short: "Replace daemons of a development machine", sub: []command{
 			{use: "replace NAME FILE", short: "Run another binary of a daemon, until restored or rebooted",
-				example: "  go build -o networkd ./networkd && dactyl dev replace networkd ./networkd",
-				args:    cobra.ExactArgs(2), complete: daemonNames, run: replaceDaemon},
-			{use: "restore NAME", short: "Go back to the image's binary", args: cobra.ExactArgs(1), complete: daemonNames, run: restoreDaemon},
+				example:  "  go build -o networkd ./networkd && dactyl dev replace networkd ./networkd",
+				complete: daemonNames, run: replaceDaemon},
+			{use: "restore NAME", short: "Go back to the image's binary", complete: daemonNames, run: restoreDaemon},
 		}},
 		{use: "version", short: "Show this command's version and the machine's", flags: versionFlags, run: showVersion},
 	}
@@ -139,15 +138,12 @@ machine, 64 wrong command line, 130 interrupted.`
 
 func (a *app) add(parent *cobra.Command, table []command) {
 	for _, c := range table {
-		cmd := &cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: c.args, RunE: a.runner(c.run)}
-		if c.args == nil {
-			cmd.Args = cobra.NoArgs
-		}
+		cmd := &cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: arguments, RunE: a.runner(c.run)}
 		if c.flags != nil {
 			c.flags(cmd.Flags())
 		}
 		if c.sub != nil {
-			cmd.RunE = a.needsCommand
+			cmd.Args, cmd.RunE = cobra.NoArgs, a.needsCommand
 			a.add(cmd, c.sub)
 		}
 		cmd.ValidArgsFunction = a.completion(c.complete)
@@ -163,6 +159,18 @@ func (a *app) runner(run func(*call) error) func(*cobra.Command, []string) error
 		a.started = true
 		return run(&call{a, cmd.Context(), args, cmd.Flags()})
 	}
+}
+
+// arguments wants as many as the command's line in the table names.
+func arguments(cmd *cobra.Command, args []string) error {
+	named := strings.Fields(cmd.Use)[1:]
+	switch {
+	case len(named) == 0 && len(args) > 0:
+		return fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0])
+	case len(named) != len(args):
+		return fmt.Errorf("%s wants %s, got %d arguments", cmd.CommandPath(), strings.Join(named, " "), len(args))
+	}
+	return nil
 }
 
 // needsCommand is what a group of commands does alone.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -100,10 +101,18 @@ func writeYAML(w io.Writer, b []byte) error {
 	return e.Close()
 }
 
-// plain takes JSON's style away; strings that would read as something else keep
-// their quotes, because the encoder knows their type.
+// bare is a string that every reader of YAML takes for a string, those of YAML 1.1
+// included, except for its words of truth.
+var (
+	bare  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9 ._/-]*$`)
+	truth = regexp.MustCompile(`^(?i:y|n|yes|no|on|off|true|false|null)$`)
+)
+
+// plain takes JSON's style away from all but strings that need their quotes.
 func plain(n *yaml.Node) {
-	n.Style = 0
+	if n.Tag != "!!str" || bare.MatchString(n.Value) && !truth.MatchString(n.Value) {
+		n.Style = 0
+	}
 	for _, c := range n.Content {
 		plain(c)
 	}

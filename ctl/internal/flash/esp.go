@@ -76,7 +76,10 @@ func (t *Target) putConfig(esp partition, yaml []byte) error {
 	if _, err := out.Write(yaml); err != nil {
 		return err
 	}
-	return out.Close()
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return t.countFree(esp)
 }
 
 func (t *Target) readConfig(esp partition) ([]byte, error) {

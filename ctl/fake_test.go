@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
+	"github.com/dactyl-os/dactyl/ipc/ipctest"
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+// fake is a machine: an OS CA, the services with fixed answers, and a gateway
+// from gRPC to ttrpc.
+type fake struct {
+	t         *testing.T
+	ca        *x509.Certificate
+	caKey     *ecdsa.PrivateKey
+	names     []string // of its server certificate
+	loseClaim bool
+	stop      func() // ends the API once its calls are answered; set by serve
+	peer      ipc.Conn
+	routes    map[string]route
+
+	mu      sync.Mutex // guards what follows
+	boot    int
+	claimed []byte // CSR's key that has claimed
+	admin   []byte // its certificate
+}
+
+func newFake(t *testing.T) *fake {
+	f := &fake{t: t, names: []string{"127.0.0.1", "localhost"}, boot: 1, routes: routes()}
+	f.caKey = newTestKey(t)
+	f.ca = f.sign(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "Dactyl OS CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}, -365*24*time.Hour, 3650*24*time.Hour, &f.caKey.PublicKey)
+	methods := map[string][]string{}
+	for _, r := range f.routes {
+		methods[r.method.Service] = append(methods[r.method.Service], r.method.Name)
+	}
+	f.peer = ipctest.Pair(t, methods, f.register)
+	return f
+}
+
+func newTestKey(t *testing.T) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// sign makes a certificate of the template, valid from and until so long from now.
+func (f *fake) sign(template *x509.Certificate, from, until time.Duration, public any) *x509.Certificate {
+	f.t.Helper()
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	template.SerialNumber = serial
+	template.NotBefore, template.NotAfter = time.Now().Add(from), time.Now().Add(until)
+	parent := f.ca
+	if parent == nil {
+		parent = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, f.caKey)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return cert
+}
+
+func (f *fake) client(name, role string, from, until time.Duration, public any) *x509.Certificate {
+	return f.sign(&x509.Certificate{
+		Subject: pkix.Name{CommonName: name, Organization: []string{role}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, from, until, public)
+}
+
+// context is what this computer has after a claim.
+func (f *fake) context(name, address, role string, from, until time.Duration) machine {
+	key, text, err := newKey()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	cert := f.client(name, role, from, until, &key.PublicKey)
+	return machine{Name: name, Address: address, Authority: toPEM(pemCertificate, f.ca.Raw), Certificate: toPEM(pemCertificate, cert.Raw), Key: text}
+}
+
+// chain is the server certificate with the CA behind it.
+func (f *fake) chain() tls.Certificate {
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: "node-1"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, name := range f.names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	key := newTestKey(f.t)
+	leaf := f.sign(template, -time.Hour, 24*time.Hour, &key.PublicKey)
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw, f.ca.Raw}, PrivateKey: key}
+}
+
+func (f *fake) code() trust.Code {
+	return trust.Code{Secret: trust.NewSecret(sha256First(f.ca.Raw)), Fingerprint: trust.FingerprintOf(f.ca.Raw)}
+}
+
+// sha256First makes a secret of anything, for a code that a test can know.
+func sha256First(b []byte) (out [8]byte) {
+	sum := sha256.Sum256(append([]byte("secret"), b...))
+	copy(out[:], sum[:])
+	return out
+}
+
+// serve opens the API and returns its address.
+func (f *fake) serve(chain tls.Certificate) string {
+	roots := x509.NewCertPool()
+	roots.AddCert(f.ca)
+	s := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(&tls.Config{
+			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{chain},
+			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: roots,
+		})),
+		grpc.UnknownServiceHandler(f.forward))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	go s.Serve(l)
+	f.stop = s.GracefulStop
+	f.t.Cleanup(s.Stop)
+	return l.Addr().String()
+}
+
+// route is one external method.
+type route struct {
+	method ipc.Method
+	role   string
+}
+
+// routes reads the services' own descriptors, as the image's build does.
+func routes() map[string]route {
+	found := map[string]route{}
+	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			if !strings.HasPrefix(string(service.FullName()), "dactyl.") {
+				continue
+			}
+			for j := range service.Methods().Len() {
+				d := service.Methods().Get(j)
+				options := d.Options().(*descriptorpb.MethodOptions)
+				r := route{role: proto.GetExtension(options, auth.E_Role).(string)}
+				r.method = ipc.Method{
+					Service: string(service.FullName()), Name: string(d.Name()),
+					ClientStream: d.IsStreamingClient(), ServerStream: d.IsStreamingServer(),
+				}
+				found[r.method.Path()] = r
+			}
+		}
+		return true
+	})
+	return found
+}
+
+var roles = []string{"anyone", "reader", "operator", "admin"}
+
+// forward carries one call to the services.
+func (f *fake) forward(_ any, s grpc.ServerStream) error {
+	path, _ := grpc.MethodFromServerStream(s)
+	r, known := f.routes[path]
+	if !known || r.role == "" {
+		return status.Errorf(codes.Unimplemented, "this machine has no %s", path)
+	}
+	if err := admit(s.Context(), r.role); err != nil {
+		return err
+	}
+	switch {
+	case r.method.ClientStream:
+		return f.upload(s, &r.method)
+	case r.method.ServerStream:
+		return f.download(s, &r.method)
+	}
+	request, response := ipc.Raw(nil), ipc.Raw(nil)
+	if err := s.RecvMsg(request); err != nil {
+		return err
+	}
+	if err := f.peer.Invoke(s.Context(), &r.method, request, response); err != nil {
+		return err
+	}
+	return s.SendMsg(response)
+}
+
+func admit(ctx context.Context, need string) error {
+	has := "anyone"
+	p, _ := peer.FromContext(ctx)
+	if certs := p.AuthInfo.(credentials.TLSInfo).State.PeerCertificates; len(certs) > 0 {
+		has = certs[0].Subject.Organization[0]
+	} else if need != "anyone" {
+		return status.Error(codes.Unauthenticated, "a client certificate is needed")
+	}
+	if slices.Index(roles, has) < slices.Index(roles, need) {
+		return status.Errorf(codes.PermissionDenied, "role %s is needed, the certificate has %s", need, has)
+	}
+	return nil
+}
+
+func (f *fake) upload(s grpc.ServerStream, m *ipc.Method) error {
+	up, err := f.peer.Open(s.Context(), m, nil)
+	if err != nil {
+		return err
+	}
+	for {
+		piece := ipc.Raw(nil)
+		if s.RecvMsg(piece) != nil {
+			break
+		}
+		if err := up.SendMsg(piece); err != nil {
+			return fmt.Errorf("forward: %w", err)
+		}
+	}
+	if err := up.CloseSend(); err != nil {
+		return err
+	}
+	answer := ipc.Raw(nil)
+	if err := up.RecvMsg(answer); err != nil {
+		return err
+	}
+	return s.SendMsg(answer)
+}
+
+func (f *fake) download(s grpc.ServerStream, m *ipc.Method) error {
+	request := ipc.Raw(nil)
+	if err := s.RecvMsg(request); err != nil {
+		return err
+	}
+	down, err := f.peer.Open(s.Context(), m, request)
+	if err != nil {
+		return err
+	}
+	for {
+		piece := ipc.Raw(nil)
+		if err := down.RecvMsg(piece); err != nil {
+			return endOf(err)
+		}
+		if err := s.SendMsg(piece); err != nil {
+			return err
+		}
+	}
+}

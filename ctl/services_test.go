@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/config"
+	"github.com/dactyl-os/dactyl/ipc/dev"
+	"github.com/dactyl-os/dactyl/ipc/kube"
+	"github.com/dactyl-os/dactyl/ipc/log"
+	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/network"
+	"github.com/dactyl-os/dactyl/ipc/storage"
+	systime "github.com/dactyl-os/dactyl/ipc/time"
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+// endOf is the end of a stream as a gRPC handler returns it.
+func endOf(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// epoch is when everything happens that the fake machine tells of.
+const epoch = 1767225600 // 2026-01-01
+
+func (f *fake) register(r ipc.Registrar) {
+	machineapi.Register(r, fakeMachine{f})
+	log.Register(r, fakeLog{})
+	network.Register(r, fakeNetwork{})
+	storage.Register(r, fakeStorage{})
+	systime.Register(r, fakeTime{})
+	config.Register(r, fakeConfig{})
+	kube.Register(r, fakeKube{})
+	trust.Register(r, fakeTrust{f})
+	dev.Register(r, fakeDev{f})
+}
+
+type fakeMachine struct{ *fake }
+
+func (f fakeMachine) GetVersion(context.Context, *machineapi.GetVersionRequest) (*machineapi.Version, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &machineapi.Version{
+		Version: "0.1.0", Kernel: "6.12.40", Mode: "dev", BootId: fmt.Sprint("boot-", f.boot), UptimeMs: 93784000,
+		Hostname: "node-1", RootHash: "5f2c",
+	}, nil
+}
+
+func (fakeMachine) ListDaemons(context.Context, *machineapi.ListDaemonsRequest) (*machineapi.ListDaemonsResponse, error) {
+	return &machineapi.ListDaemonsResponse{Daemons: []*machineapi.Daemon{
+		{Name: "logd", State: "up", Tier: 1, Pid: 21, Uid: 101, UptimeMs: 93784000, MemoryBytes: 4404019, ResidentBytes: 6291456,
+			Capabilities: []string{"SYSLOG"}, Bounding: []string{"SYSLOG"},
+			Namespaces: map[string]bool{"mnt": true, "net": true, "pid": true, "user": false}, Seccomp: "filter", NoNewPrivs: true, Landlock: 6},
+		{Name: "networkd", State: "up", Tier: 4, Pid: 24, Uid: 104, UptimeMs: 750, Restarts: 2, MemoryBytes: 5242880,
+			Capabilities: []string{"NET_ADMIN", "NET_RAW"}, Bounding: []string{"NET_ADMIN", "NET_RAW"},
+			Namespaces: map[string]bool{"mnt": true, "net": false}, Seccomp: "filter", NoNewPrivs: true, Landlock: 6, Replaced: true},
+		{Name: "timed", State: "backoff", Reason: "exit 111\x1b[2J", Tier: 5, Uid: 105, Restarts: 7, Seccomp: "off"},
+	}}, nil
+}
+
+func (fakeMachine) GetGraph(context.Context, *machineapi.GetGraphRequest) (*machineapi.Graph, error) {
+	return &machineapi.Graph{Edges: []*machineapi.Edge{
+		{Caller: "networkd", Callee: "init", Service: "dactyl.machine.v1.Machine", Methods: []string{"SetHostname"}},
+		{Caller: "trustd", Callee: "networkd", Service: "dactyl.network.v1.Network", Methods: []string{"ListAddresses"}},
+	}}, nil
+}
+
+func (fakeMachine) RestartDaemon(ctx context.Context, r *machineapi.RestartDaemonRequest) (*machineapi.RestartDaemonResponse, error) {
+	switch r.Name {
+	case "networkd":
+		return &machineapi.RestartDaemonResponse{Pid: 57}, nil
+	case "crashing":
+		return nil, status.Error(codes.Aborted, "crashing ended with exit 1 before it was ready; the old process runs on")
+	case "slow":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return nil, status.Errorf(codes.NotFound, "no daemon %q", r.Name)
+}
+
+func (f fakeMachine) Reboot(context.Context, *machineapi.RebootRequest) (*machineapi.RebootResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.boot++
+	return &machineapi.RebootResponse{}, nil
+}
+
+func (f fakeMachine) Shutdown(context.Context, *machineapi.ShutdownRequest) (*machineapi.ShutdownResponse, error) {
+	go f.stop() // waits for this answer to leave
+	return &machineapi.ShutdownResponse{}, nil
+}
+
+func (fakeMachine) SetHostname(context.Context, *machineapi.SetHostnameRequest) (*machineapi.SetHostnameResponse, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
+// fakeLog has three daemons: networkd with three lines; moving, whose logd is
+// replaced after two lines; none else.
+type fakeLog struct{}
+
+var logLines = []*log.Line{
+	{Cursor: 1, TimeUnixNs: epoch*1e9 + 5e6, Text: "eth0: carrier"},
+	{Cursor: 4, TimeUnixNs: epoch*1e9 + 1e9, Text: "eth0:\t192.0.2.10/24 \x1b]0;evil\x07 by DHCP", Dropped: 2},
+	{Cursor: 5, TimeUnixNs: epoch*1e9 + 2e9, Text: "ready"},
+}
+
+func sendLines(after uint64, tail uint32, to ipc.Sender[*log.Line], lines []*log.Line) error {
+	if tail > 0 && int(tail) < len(lines) {
+		lines = lines[len(lines)-int(tail):]
+	}
+	for _, l := range lines {
+		if l.Cursor <= after {
+			continue
+		}
+		if err := to.Send(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (fakeLog) ReadLog(_ context.Context, r *log.ReadLogRequest, to ipc.Sender[*log.Line]) error {
+	switch {
+	case r.Daemon == "networkd":
+		return sendLines(r.After, r.Tail, to, logLines)
+	case r.Daemon == "moving" && r.After == 0:
+		if err := sendLines(0, r.Tail, to, logLines[:2]); err != nil {
+			return err
+		}
+		return status.Error(codes.Unavailable, "the daemon is being replaced: call again")
+	case r.Daemon == "moving":
+		if err := sendLines(r.After, r.Tail, to, logLines); err != nil {
+			return err
+		}
+		return status.Error(codes.FailedPrecondition, "the end of the test")
+	}
+	return status.Errorf(codes.NotFound, "no daemon %q", r.Daemon)
+}
+
+func (fakeLog) ReadKernel(_ context.Context, r *log.ReadKernelRequest, to ipc.Sender[*log.Line]) error {
+	return sendLines(r.After, r.Tail, to, []*log.Line{{Cursor: 1, TimeUnixNs: epoch * 1e9, Text: "Linux version 6.12.40"}})
+}
+
+type fakeNetwork struct{}
+
+func (fakeNetwork) ListLinks(context.Context, *network.ListLinksRequest) (*network.ListLinksResponse, error) {
+	return &network.ListLinksResponse{Links: []*network.Link{
+		{Index: 1, Name: "lo", Kind: "loopback", Up: true, Carrier: true, MtuBytes: 65536},
+		{Index: 2, Name: "eth0", Kind: "physical", Up: true, Carrier: true, Mac: "52:54:00:12:34:56", MtuBytes: 1500, Driver: "virtio_net", RxBytes: 1 << 20, TxBytes: 1536},
+	}}, nil
+}
+
+func (fakeNetwork) ListAddresses(context.Context, *network.ListAddressesRequest) (*network.ListAddressesResponse, error) {
+	return &network.ListAddressesResponse{Addresses: []*network.Address{
+		{Link: "lo", Address: "127.0.0.1/8", Scope: "host", Origin: "kernel"},
+		{Link: "eth0", Address: "10.0.2.15/24", Scope: "global", Origin: "dhcp", ValidS: 86399},
+	}}, nil
+}
+
+func (fakeNetwork) ListRoutes(context.Context, *network.ListRoutesRequest) (*network.ListRoutesResponse, error) {
+	return &network.ListRoutesResponse{Routes: []*network.Route{
+		{Destination: "default", Gateway: "10.0.2.2", Link: "eth0", Source: "10.0.2.15", Metric: 1024, Origin: "dhcp"},
+		{Destination: "10.0.2.0/24", Link: "eth0", Source: "10.0.2.15", Origin: "kernel"},
+	}}, nil
+}
+
+func (fakeNetwork) ListResolvers(context.Context, *network.ListResolversRequest) (*network.ListResolversResponse, error) {
+	return &network.ListResolversResponse{Addresses: []string{"10.0.2.3"}}, nil
+}
+
+type fakeStorage struct{}
+
+func (fakeStorage) ListDisks(context.Context, *storage.ListDisksRequest) (*storage.ListDisksResponse, error) {
+	return &storage.ListDisksResponse{Disks: []*storage.Disk{
+		{Name: "vda", Model: "QEMU disk", Serial: "d1", SizeBytes: 8 << 30, Transport: "virtio", System: true},
+	}}, nil
+}
+
+func (fakeStorage) ListPartitions(context.Context, *storage.ListPartitionsRequest) (*storage.ListPartitionsResponse, error) {
+	return &storage.ListPartitionsResponse{Partitions: []*storage.Partition{
+		{Name: "vda1", Disk: "vda", Label: "ESP", Type: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", Uuid: "11111111-2222-3333-4444-555555555555", StartBytes: 1 << 20, SizeBytes: 64 << 20},
+	}}, nil
+}
+
+func (fakeStorage) ListMounts(context.Context, *storage.ListMountsRequest) (*storage.ListMountsResponse, error) {
+	return &storage.ListMountsResponse{Mounts: []*storage.Mount{
+		{Volume: "root", Source: "/dev/dm-0", Target: "/", Filesystem: "squashfs", ReadOnly: true, SizeBytes: 28 << 20, UsedBytes: 28 << 20},
+		{Volume: "ephemeral", Source: "tmpfs", Target: "/var", Filesystem: "tmpfs", SizeBytes: 1 << 30, UsedBytes: 4096, Note: "in memory: no disk"},
+	}}, nil
+}
+
+type fakeTime struct{}
+
+func (fakeTime) GetTime(context.Context, *systime.GetTimeRequest) (*systime.GetTimeResponse, error) {
+	return &systime.GetTimeResponse{TimeUnixNs: epoch * 1e9, Synchronized: true, Server: "192.0.2.123", OffsetNs: -1500000, LastSyncUnixNs: (epoch - 60) * 1e9}, nil
+}
+
+type fakeConfig struct{}
+
+func (fakeConfig) GetConfig(context.Context, *config.GetConfigRequest) (*config.GetConfigResponse, error) {
+	return &config.GetConfigResponse{Yaml: "machine:\n  hostname: node-1\n", Source: "state", Error: "cluster.yaml:3:1: unknown key"}, nil
+}
+
+func (fakeConfig) GetNetwork(context.Context, *config.GetNetworkRequest) (*config.Network, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
+func (fakeConfig) GetTime(context.Context, *config.GetTimeRequest) (*config.Time, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
+type fakeKube struct{}
+
+func (fakeKube) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
+	return &kube.GetStatusResponse{Message: "no cluster configured"}, nil
+}
+
+type fakeTrust struct{ *fake }
+
+func (fakeTrust) ListCertificates(context.Context, *trust.ListCertificatesRequest) (*trust.ListCertificatesResponse, error) {
+	return &trust.ListCertificatesResponse{Certificates: []*trust.Certificate{
+		{Kind: "ca", Subject: "Dactyl OS CA", Serial: "01", Fingerprint: "ab12", NotBeforeUnix: epoch, NotAfterUnix: epoch + 315360000},
+		{Kind: "server", Subject: "node-1", Serial: "02", Fingerprint: "cd34", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Names: []string{"127.0.0.1", "localhost"}},
+		{Kind: "client", Subject: "alice", Role: "admin", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400},
+	}}, nil
+}
+
+func (f fakeTrust) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.ClaimResponse, error) {
+	csr, err := x509.ParseCertificateRequest(r.Csr)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "CSR: %v", err)
+	}
+	secret := f.code().Secret
+	if !trust.Equal(r.Proof, trust.Proof(secret, f.ca.Raw, r.Csr)) {
+		return nil, status.Error(codes.PermissionDenied, "wrong proof")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lost := f.loseClaim && f.claimed == nil
+	switch {
+	case f.claimed == nil:
+		f.claimed = csr.RawSubjectPublicKeyInfo
+		f.admin = f.client("admin", "admin", -time.Hour, 365*24*time.Hour, csr.PublicKey).Raw
+	case !bytes.Equal(f.claimed, csr.RawSubjectPublicKeyInfo):
+		return nil, status.Error(codes.FailedPrecondition, "claimed already")
+	}
+	if lost {
+		return nil, status.Error(codes.Unavailable, "the daemon died while it served Claim")
+	}
+	return &trust.ClaimResponse{Certificate: f.admin, Authority: f.ca.Raw, Confirm: trust.Confirm(secret, f.admin, f.ca.Raw)}, nil
+}
+
+func (f fakeTrust) IssueClient(_ context.Context, r *trust.IssueClientRequest) (*trust.IssueClientResponse, error) {
+	csr, err := x509.ParseCertificateRequest(r.Csr)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "CSR: %v", err)
+	}
+	if r.Role != "reader" && r.Role != "operator" && r.Role != "admin" {
+		return nil, status.Errorf(codes.InvalidArgument, "role %q: want reader, operator or admin", r.Role)
+	}
+	ttl := time.Duration(r.TtlS) * time.Second
+	if ttl == 0 {
+		ttl = 24 * time.Hour
+	}
+	cert := f.client(r.Name, r.Role, 0, ttl, csr.PublicKey)
+	return &trust.IssueClientResponse{Certificate: cert.Raw, Authority: f.ca.Raw}, nil
+}
+
+func (fakeTrust) IssueServer(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
+func (fakeTrust) GetPairing(context.Context, *trust.GetPairingRequest) (*trust.Pairing, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
+type fakeDev struct{ *fake }
+
+func (f fakeDev) ReplaceDaemon(_ context.Context, from ipc.Receiver[*dev.ReplaceDaemonRequest]) (*dev.ReplaceDaemonResponse, error) {
+	head, err := from.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if head.Name != "networkd" {
+		return nil, status.Errorf(codes.NotFound, "no daemon %q", head.Name)
+	}
+	binary := bytes.Clone(head.Chunk)
+	for {
+		next, err := from.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		binary = append(binary, next.Chunk...)
+	}
+	if sum := sha256.Sum256(binary); !bytes.Equal(sum[:], head.Sha256) {
+		return nil, status.Error(codes.InvalidArgument, "the bytes do not match the digest")
+	}
+	return &dev.ReplaceDaemonResponse{Pid: 99}, nil
+}
+
+func (f fakeDev) RestoreDaemon(_ context.Context, r *dev.RestoreDaemonRequest) (*dev.RestoreDaemonResponse, error) {
+	if r.Name != "networkd" {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s runs the image's binary", r.Name)
+	}
+	return &dev.RestoreDaemonResponse{Pid: 100}, nil
+}
