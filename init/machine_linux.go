@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+)
+
+// machine carries out what fleet decides. All of it belongs to the goroutine of
+// supervise; others hand it functions through jobs.
+type machine struct {
+	system   *abi.System
+	log      journal
+	ownLog   logPipe
+	launcher *launcher
+	native   bool
+
+	fleet     *fleet
+	daemons   map[daemonName]*daemon
+	jobs      chan func()
+	waiting   map[int]chan<- outcome  // restart requests by number
+	requests  int                     // last number given
+	launching int                     // launches under way
+	early     map[int]unix.WaitStatus // ends of processes that a launch under way may have made
+	pids      map[int]*child          // running processes of daemons
+	ending    ending                  // how the machine ends, once fleet.ending
+}
+
+// daemon is what PID 1 keeps for one across its processes.
+type daemon struct {
+	abi.Daemon
+	log      logPipe
+	doors    []*door
+	listens  []listenSocket
+	children map[int]*child // by id of the process
+}
+
+type listenSocket struct {
+	name string
+	fd   int
+}
+
+// child is one process of a daemon.
+type child struct {
+	daemon   *daemon
+	id       int
+	binary   string
+	pid      int // 0 while it is launched
+	since    time.Time
+	notify   *os.File
+	doomed   unix.Signal // to be sent as soon as there is a pid
+	lost     error       // why the program was never reached
+	landlock int         // as its ready line says
+}
+
+// outcome is what a restart request comes to.
+type outcome struct {
+	answer
+	pid int
+}
+
+func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine, error) {
+	m := &machine{
+		system: s, log: log, ownLog: own, native: native,
+		daemons: map[daemonName]*daemon{},
+		jobs:    make(chan func()),
+		waiting: map[int]chan<- outcome{},
+		early:   map[int]unix.WaitStatus{},
+		pids:    map[int]*child{},
+	}
+	var err error
+	if m.launcher, err = newLauncher(s, native); err != nil {
+		return nil, err
+	}
+	var cast []daemonTier
+	for _, d := range s.Daemons {
+		kept, err := m.newDaemon(d)
+		if err != nil {
+			return nil, fmt.Errorf("daemon %s: %w", d.Name, err)
+		}
+		m.daemons[daemonName(d.Name)] = kept
+		cast = append(cast, daemonTier{daemonName(d.Name), d.Tier, d.Exec})
+	}
+	m.fleet = newFleet(cast)
+	return m, nil
+}
+
+// newDaemon makes what outlives a daemon's processes.
+func (m *machine) newDaemon(d abi.Daemon) (*daemon, error) {
+	kept := &daemon{Daemon: d, children: map[int]*child{}}
+	var err error
+	if kept.log, err = newLogPipe(); err != nil {
+		return nil, err
+	}
+	for _, c := range d.Callers {
+		door := &door{caller: c, user: userOf(m.system, c.Name), fd: shutFD}
+		if err := door.open(); err != nil {
+			return nil, err
+		}
+		kept.doors = append(kept.doors, door)
+	}
+	for _, l := range d.Listen {
+		fd, err := bindListen(l)
+		if err != nil {
+			// Its port is no reason for the rest not to boot; it will complain.
+			m.log.warn("%s: %v", d.Name, err)
+			continue
+		}
+		kept.listens = append(kept.listens, listenSocket{l.Network + ":" + l.Address, fd})
+	}
+	return kept, nil
+}
+
+// inherited lists what every process of d gets.
+func (m *machine) inherited(d *daemon) inherited {
+	in := inherited{log: d.log.write}
+	give := func(fd int, what abi.Descriptor) {
+		in.descriptors = append(in.descriptors, what)
+		in.fds = append(in.fds, fd)
+	}
+	for _, door := range d.doors {
+		if door.fd != shutFD {
+			give(door.fd, abi.Descriptor{Kind: abi.IPCSocket, Name: door.caller.Name, Service: door.caller.Service})
+		}
+	}
+	for _, l := range d.listens {
+		give(l.fd, abi.Descriptor{Kind: abi.NetworkSocket, Name: l.name})
+	}
+	if d.Logs {
+		give(m.ownLog.read, abi.Descriptor{Kind: abi.LogPipe, Name: "init"})
+		for _, other := range m.system.Daemons {
+			give(m.daemons[daemonName(other.Name)].log.read, abi.Descriptor{Kind: abi.LogPipe, Name: other.Name})
+		}
+	}
+	return in
+}
+
+// supervise boots all tiers and sees to them until the machine is to end.
+func (m *machine) supervise() ending {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
+	clock := time.NewTimer(0)
+	m.perform(m.fleet.boot(time.Now()))
+	for !m.fleet.halted {
+		if at := m.fleet.wake(); at.IsZero() {
+			clock.Stop()
+		} else {
+			clock.Reset(time.Until(at))
+		}
+		select {
+		case s := <-signals:
+			m.signalled(s)
+		case job := <-m.jobs:
+			job()
+		case <-clock.C:
+			m.perform(m.fleet.tick(time.Now()))
+		}
+	}
+	return m.ending
+}
+
+func (m *machine) signalled(s os.Signal) {
+	switch s {
+	case unix.SIGCHLD:
+		m.reap()
+	case unix.SIGINT: // ctrl-alt-del
+		m.end(reboot)
+	default:
+		m.end(powerOff)
+	}
+}
+
+// end begins to stop everything; the first to ask decides how it ends.
+func (m *machine) end(how ending) {
+	if !m.fleet.ending {
+		m.ending = how
+		m.log.info("stop all daemons to %v", how)
+	}
+	m.perform(m.fleet.end(time.Now()))
+}
+
+func (m *machine) handle(name daemonName, e event) {
+	m.perform(m.fleet.handle(name, e, time.Now()))
+}
+
+func (m *machine) perform(actions []action) {
+	for _, a := range actions {
+		d := m.daemons[a.name]
+		switch a.what {
+		case actLaunch:
+			m.launch(d, a.id, a.binary)
+		case actTerm:
+			m.signal(d, a.id, unix.SIGTERM)
+		case actKill:
+			m.signal(d, a.id, unix.SIGKILL)
+		case actRefuse:
+			m.refuse(d)
+		case actListen:
+			m.listen(d)
+		case actAnswer:
+			m.answer(d, a)
+		case actReport:
+			m.log.warn("%s: %s", a.name, a.answer.reason)
+		case actHalt:
+			m.log.info("all daemons are down")
+		}
+	}
+}
+
+// launch starts a process without keeping the others waiting: a path of its may
+// be on a slow disk.
+func (m *machine) launch(d *daemon, id int, binary string) {
+	c := &child{daemon: d, id: id, binary: binary, since: time.Now()}
+	d.children[id] = c
+	in := m.inherited(d)
+	m.launching++
+	go func() {
+		pid, notify, err := m.launcher.launch(d.Daemon, id, binary, in)
+		m.jobs <- func() { m.launched(c, pid, notify, err) }
+	}()
+}
+
+func (m *machine) launched(c *child, pid int, notify *os.File, err error) {
+	m.launching--
+	c.pid, c.notify, c.lost = pid, notify, err
+	if pid == 0 {
+		m.forget(c)
+		m.handle(daemonName(c.daemon.Name), event{what: evLost, id: c.id, reason: err.Error()})
+	} else {
+		m.pids[pid] = c
+		if notify != nil {
+			go m.follow(c, notify)
+		}
+		if c.doomed != 0 {
+			unix.Kill(pid, c.doomed)
+		}
+	}
+	if status, ended := m.early[pid]; ended {
+		m.ended(pid, status)
+	}
+	if m.launching == 0 {
+		clear(m.early)
+	}
+}
+
+// signal sends a signal to a process, now or when it is there.
+func (m *machine) signal(d *daemon, id int, s unix.Signal) {
+	c := d.children[id]
+	switch {
+	case c == nil:
+	case c.pid == 0:
+		c.doomed = s
+	default:
+		// It has not been reaped, so the pid is still its own.
+		unix.Kill(c.pid, s)
+	}
+}
+
+func (m *machine) refuse(d *daemon) {
+	for _, door := range d.doors {
+		door.shut()
+	}
+}
+
+func (m *machine) listen(d *daemon) {
+	for _, door := range d.doors {
+		if err := door.open(); err != nil {
+			m.log.warn("%s: %v", d.Name, err)
+		}
+	}
+}
+
+func (m *machine) answer(d *daemon, a action) {
+	o := outcome{answer: a.answer}
+	if c := d.children[a.id]; c != nil {
+		o.pid = c.pid
+	}
+	m.waiting[a.answer.request] <- o
+	delete(m.waiting, a.answer.request)
+}
+
+// reap collects every process that has ended, orphans of daemons included.
+func (m *machine) reap() {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			return
+		}
+		m.ended(pid, status)
+	}
+}
+
+func (m *machine) ended(pid int, status unix.WaitStatus) {
+	c := m.pids[pid]
+	if c == nil {
+		if m.launching > 0 {
+			m.early[pid] = status
+		}
+		return
+	}
+	delete(m.pids, pid)
+	m.forget(c)
+	e := event{what: evExit, id: c.id, code: exitCode(status)}
+	if c.lost != nil {
+		e = event{what: evLost, id: c.id, reason: c.lost.Error()}
+	}
+	m.handle(daemonName(c.daemon.Name), e)
+}
+
+func (m *machine) forget(c *child) {
+	delete(c.daemon.children, c.id)
+	if c.notify != nil {
+		c.notify.Close()
+	}
+	if err := m.launcher.groups.remove(daemonName(c.daemon.Name), c.id); err != nil {
+		m.log.warn("%s: %v", c.daemon.Name, err)
+	}
+}
+
+func exitCode(s unix.WaitStatus) int {
+	if s.Signaled() {
+		return 128 + int(s.Signal())
+	}
+	return s.ExitStatus()
+}
+
+// signThrottle is how often a process is heard: one that writes newlines without
+// end fills its pipe and waits.
+const signThrottle = 100 * time.Millisecond
+
+// follow reads what a process says of itself until it is gone. All of it is text
+// from a stranger.
+func (m *machine) follow(c *child, notify *os.File) {
+	lines := bufio.NewReaderSize(notify, 4096)
+	for first := true; ; first = false {
+		line, err := lines.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+		if first {
+			landlock := landlockOf(line)
+			m.jobs <- func() {
+				c.landlock = landlock
+				m.handle(daemonName(c.daemon.Name), event{what: evReady, id: c.id})
+			}
+			continue
+		}
+		m.jobs <- func() { m.handle(daemonName(c.daemon.Name), event{what: evAlive, id: c.id}) }
+		time.Sleep(signThrottle)
+	}
+}
+
+// landlockOf finds landlock=N in a ready line.
+func landlockOf(line []byte) int {
+	for word := range bytes.FieldsSeq(line) {
+		if value, ok := strings.CutPrefix(string(word), "landlock="); ok {
+			if n, err := strconv.ParseUint(value, 10, 16); err == nil {
+				return int(n)
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+)
+
+// commonDevices are what any program may expect in /dev.
+var commonDevices = []string{"/dev/null", "/dev/zero", "/dev/urandom"}
+
+const (
+	closed = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	// rootOptions hold the directories and empty files that mounts are put on.
+	rootOptions = "mode=0755,size=64k,nr_inodes=256"
+	devOptions  = "mode=0755,size=64k,nr_inodes=128"
+)
+
+// daemonRoot is a daemon's file system while it is built: mounts that are
+// attached nowhere. All its descriptors are closed together.
+type daemonRoot struct {
+	fd     int
+	mounts []attach
+	made   map[string]bool // directories in the root
+}
+
+// buildRoot makes what d will see: its program, the sockets of its calls, the
+// paths that it may read or write, and a /dev of its own.
+func buildRoot(d abi.Daemon, binary string) (*daemonRoot, error) {
+	fd, err := newTmpfs(rootOptions, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	r := &daemonRoot{fd: fd, made: map[string]bool{".": true}}
+	if err := r.fill(d, binary); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *daemonRoot) close() {
+	for _, m := range r.mounts {
+		unix.Close(m.fd)
+	}
+	unix.Close(r.fd)
+}
+
+func (r *daemonRoot) fill(d abi.Daemon, binary string) error {
+	if err := r.bind(binary, d.Exec, closed&^unix.MOUNT_ATTR_NOEXEC, unix.MS_PRIVATE); err != nil {
+		return err
+	}
+	sockets := filepath.Join(abi.SocketDir, d.Name)
+	if err := r.bind(sockets, abi.SocketDir, closed, unix.MS_PRIVATE); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, path := range d.Read {
+		if err := r.bind(path, path, closed, unix.MS_SLAVE); err != nil {
+			return err
+		}
+	}
+	for _, dir := range d.Write {
+		if err := makeOwned(dir, int(d.User)); err != nil {
+			return err
+		}
+		if err := r.bind(dir, dir, closed&^unix.MOUNT_ATTR_RDONLY, unix.MS_SLAVE); err != nil {
+			return err
+		}
+	}
+	for _, dir := range d.Mount {
+		if err := r.bind(dir, dir, 0, unix.MS_SHARED); err != nil {
+			return err
+		}
+	}
+	if err := r.addDev(d); err != nil {
+		return err
+	}
+	return setMount(r.fd, unix.MOUNT_ATTR_RDONLY, 0)
+}
+
+// bind clones what is mounted at path, and below it, to be attached at place.
+// Mounts that appear there later follow into a slave, and both ways if shared.
+func (r *daemonRoot) bind(path, place string, attributes, propagation uint64) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return &fs.PathError{Op: "bind", Path: path, Err: err}
+	}
+	r.mounts = append(r.mounts, attach{fd, strings.TrimPrefix(place, "/")})
+	if err := setMount(fd, attributes, propagation); err != nil {
+		return fmt.Errorf("restrict the mount of %s: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return r.makePlace(strings.TrimPrefix(place, "/"), st.Mode&unix.S_IFMT == unix.S_IFDIR)
+}
+
+// makePlace makes an empty directory or file to attach a mount to. One inside a
+// path that is bound itself is there already.
+func (r *daemonRoot) makePlace(place string, isDir bool) error {
+	for _, m := range r.mounts[:max(0, len(r.mounts)-1)] {
+		if strings.HasPrefix(place+"/", m.at+"/") {
+			return nil
+		}
+	}
+	parent := place
+	if !isDir {
+		parent = filepath.Dir(place)
+	}
+	if err := r.makeDirs(parent); err != nil || isDir {
+		return err
+	}
+	fd, err := unix.Openat(r.fd, place, unix.O_CREAT|unix.O_CLOEXEC, 0o444)
+	if err != nil {
+		return &fs.PathError{Op: "make", Path: place, Err: err}
+	}
+	return unix.Close(fd)
+}
+
+func (r *daemonRoot) makeDirs(dir string) error {
+	if r.made[dir] {
+		return nil
+	}
+	if err := r.makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(r.fd, dir, 0o755); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	r.made[dir] = true
+	return nil
+}
+
+// addDev makes a /dev with the common nodes and copies of those that the
+// patterns of [devices] match now.
+func (r *daemonRoot) addDev(d abi.Daemon) error {
+	if err := r.makeDirs("dev"); err != nil {
+		return err
+	}
+	fd, err := newTmpfs(devOptions, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return err
+	}
+	r.mounts = append(r.mounts, attach{fd, "dev"})
+	for _, pattern := range append(commonDevices, d.Devices...) {
+		matches, err := filepath.Glob(pattern)
+		if err != nil {
+			return fmt.Errorf("devices %s: %w", pattern, err)
+		}
+		for _, path := range matches {
+			if err := copyNode(fd, path, int(d.User)); err != nil {
+				return fmt.Errorf("copy device %s: %w", path, err)
+			}
+		}
+	}
+	return setMount(fd, unix.MOUNT_ATTR_RDONLY, 0)
+}
+
+// copyNode makes a device node like the one at path, owned by user. A directory
+// on the way to it is made as needed.
+func copyNode(dev int, path string, user int) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		return nil
+	}
+	place := strings.TrimPrefix(path, "/dev/")
+	for i, c := range place {
+		if c == '/' {
+			if err := unix.Mkdirat(dev, place[:i], 0o755); err != nil && err != unix.EEXIST {
+				return err
+			}
+		}
+	}
+	if err := unix.Mknodat(dev, place, kind|0o600, int(st.Rdev)); err != nil && err != unix.EEXIST {
+		return err
+	}
+	return unix.Fchownat(dev, place, user, user, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// newTmpfs makes a tmpfs that is attached nowhere.
+func newTmpfs(options string, attributes int) (int, error) {
+	fd, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return 0, fmt.Errorf("open tmpfs: %w", err)
+	}
+	defer unix.Close(fd)
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		if err := unix.FsconfigSetString(fd, key, value); err != nil {
+			return 0, fmt.Errorf("tmpfs option %s: %w", option, err)
+		}
+	}
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return 0, fmt.Errorf("make tmpfs: %w", err)
+	}
+	root, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attributes)
+	if err != nil {
+		return 0, fmt.Errorf("mount tmpfs: %w", err)
+	}
+	return root, nil
+}
+
+func setMount(fd int, attributes, propagation uint64) error {
+	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE,
+		&unix.MountAttr{Attr_set: attributes, Propagation: propagation})
+}
+
+// makeOwned makes a directory of a daemon's, and those above it, if they are
+// missing.
+func makeOwned(dir string, user int) error {
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chown(dir, user, user)
+}

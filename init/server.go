@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc"
+	pb "github.com/dactyl-os/dactyl/ipc/machine"
+)
+
+// serve binds PID 1's own sockets, one per caller and service, and answers on
+// them.
+func (m *machine) serve() error {
+	refused := func(caller, method string) { m.log.warn("call refused caller=%s method=%q", caller, method) }
+	server := ipc.NewServer(refused)
+	g := guarded{server, m.log, new(atomic.Int32)}
+	pb.Register(g, &machineServer{m: m})
+	registerDev(g, m)
+	registerProbe(g, m)
+	for _, c := range m.system.Init.Callers {
+		door := &door{caller: c, user: userOf(m.system, c.Name), fd: shutFD}
+		if err := door.open(); err != nil {
+			return err
+		}
+		l, err := door.listener()
+		if err != nil {
+			return err
+		}
+		caller := ipc.Caller{Name: c.Name, Methods: map[string][]string{c.Full: c.Methods}}
+		failed := func(err error) { m.log.warn("%v", err) }
+		if err := server.Listen(&crowdedListener{Listener: l}, caller, failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listener takes the open door's descriptor over.
+func (d *door) listener() (net.Listener, error) {
+	f := os.NewFile(uintptr(d.fd), d.path())
+	defer f.Close()
+	d.fd = shutFD
+	return net.FileListener(f)
+}
+
+// answerGrace is how long an answer has to reach its caller before the daemons
+// on its way are stopped.
+const answerGrace = 200 * time.Millisecond
+
+// machineServer serves dactyl.machine.v1.Machine.
+type machineServer struct {
+	m       *machine
+	reading sync.Mutex // one ListDaemons at a time: each reads all over /proc
+}
+
+// GetVersion implements pb.Server.
+func (s *machineServer) GetVersion(context.Context, *pb.GetVersionRequest) (*pb.Version, error) {
+	var uname unix.Utsname
+	unix.Uname(&uname)
+	var up unix.Timespec
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &up)
+	bootID, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	cmdline, _ := os.ReadFile("/proc/cmdline")
+	return &pb.Version{
+		Version:  s.m.system.Version,
+		Kernel:   unix.ByteSliceToString(uname.Release[:]),
+		Mode:     string(s.m.system.Mode),
+		BootId:   strings.TrimSpace(string(bootID)),
+		UptimeMs: up.Nano() / int64(time.Millisecond),
+		Hostname: unix.ByteSliceToString(uname.Nodename[:]),
+		RootHash: rootHash(string(cmdline)),
+	}, nil
+}
+
+// rootHash finds the digest in dm-mod.create="…,0 SECTORS verity VERSION DATA
+// HASH BLOCKSIZE BLOCKSIZE BLOCKS START ALGORITHM DIGEST SALT".
+func rootHash(cmdline string) string {
+	_, table, _ := strings.Cut(cmdline, "dm-mod.create=")
+	_, target, _ := strings.Cut(table, " verity ")
+	const digest = 8
+	if fields := strings.Fields(target); len(fields) > digest {
+		return strings.Trim(fields[digest], `"`)
+	}
+	return ""
+}
+
+// ListDaemons implements pb.Server.
+func (s *machineServer) ListDaemons(ctx context.Context, _ *pb.ListDaemonsRequest) (*pb.ListDaemonsResponse, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	var all []*pb.Daemon
+	if err := s.m.ask(ctx, func() { all = s.m.describe() }); err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if d.Pid != 0 {
+			describeProcess(d)
+		}
+	}
+	return &pb.ListDaemonsResponse{Daemons: all}, nil
+}
+
+// describe tells what PID 1 itself knows of each daemon.
+func (m *machine) describe() []*pb.Daemon {
+	var all []*pb.Daemon
+	for i, d := range m.system.Daemons {
+		u := m.fleet.units[i]
+		p := &pb.Daemon{
+			Name: d.Name, State: string(u.state), Reason: oneLine(u.reason), Tier: int32(d.Tier), Uid: d.User,
+			Restarts: uint32(max(0, u.started-1)),
+			Replaced: u.main.exists() && u.main.binary != d.Exec,
+		}
+		if c := m.daemons[u.name].children[u.main.id]; c != nil && c.pid != 0 {
+			p.Pid, p.UptimeMs, p.Landlock = int32(c.pid), time.Since(c.since).Milliseconds(), int32(c.landlock)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// describeProcess adds what the kernel says of the process.
+func describeProcess(d *pb.Daemon) {
+	p := procDir(fmt.Sprintf("/proc/%d", d.Pid))
+	st := p.status()
+	d.Capabilities = st.capabilities("CapEff").names()
+	d.Bounding = st.capabilities("CapBnd").names()
+	d.ResidentBytes = st.kilobytes("VmRSS")
+	d.MemoryBytes = p.pss()
+	d.NoNewPrivs = st["NoNewPrivs"] == "1"
+	d.Seccomp = "off"
+	if st["Seccomp"] == "2" {
+		d.Seccomp = "filter"
+	}
+	machines := procDir("/proc/self").namespaces()
+	d.Namespaces = map[string]bool{}
+	for name, id := range p.namespaces() {
+		d.Namespaces[name] = id != machines[name]
+	}
+}
+
+// GetGraph implements pb.Server.
+func (s *machineServer) GetGraph(context.Context, *pb.GetGraphRequest) (*pb.Graph, error) {
+	g := &pb.Graph{}
+	for _, p := range providers(s.m.system) {
+		for _, c := range p.Callers {
+			g.Edges = append(g.Edges, &pb.Edge{Caller: c.Name, Callee: p.name, Service: c.Full, Methods: c.Methods})
+		}
+	}
+	slices.SortFunc(g.Edges, func(a, b *pb.Edge) int {
+		return strings.Compare(a.Caller+" "+a.Callee+" "+a.Service, b.Caller+" "+b.Callee+" "+b.Service)
+	})
+	return g, nil
+}
+
+// RestartDaemon implements pb.Server.
+func (s *machineServer) RestartDaemon(ctx context.Context, r *pb.RestartDaemonRequest) (*pb.RestartDaemonResponse, error) {
+	pid, err := s.m.restart(ctx, r.Name, func(u *unit) string { return u.binary })
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RestartDaemonResponse{Pid: int32(pid)}, nil
+}
+
+// restart has a daemon's process replaced by one of the binary that choose
+// names, and waits for the outcome.
+func (m *machine) restart(ctx context.Context, name string, choose func(*unit) string) (int, error) {
+	result := make(chan outcome, 1)
+	found := false
+	err := m.ask(ctx, func() {
+		u := m.fleet.unit(daemonName(name))
+		if found = u != nil; !found {
+			return
+		}
+		request := m.requests + 1
+		m.requests = request
+		m.waiting[request] = result
+		m.handle(u.name, event{what: evRestart, request: request, binary: choose(u)})
+	})
+	if err != nil {
+		return 0, err
+	}
+	if !found {
+		return 0, status.Errorf(codes.NotFound, "no daemon %q", name)
+	}
+	select {
+	case o := <-result:
+		if o.code != codes.OK {
+			return 0, status.Errorf(o.code, "%s: %s", name, oneLine(o.reason))
+		}
+		return o.pid, nil
+	case <-ctx.Done():
+		return 0, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// ask has f run by the goroutine that owns the machine.
+func (m *machine) ask(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case m.jobs <- func() { f(); close(ran) }:
+		<-ran
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// Reboot implements pb.Server.
+func (s *machineServer) Reboot(context.Context, *pb.RebootRequest) (*pb.RebootResponse, error) {
+	s.endSoon(reboot)
+	return &pb.RebootResponse{}, nil
+}
+
+// Shutdown implements pb.Server.
+func (s *machineServer) Shutdown(context.Context, *pb.ShutdownRequest) (*pb.ShutdownResponse, error) {
+	s.endSoon(powerOff)
+	return &pb.ShutdownResponse{}, nil
+}
+
+func (s *machineServer) endSoon(how ending) {
+	time.AfterFunc(answerGrace, func() { s.m.jobs <- func() { s.m.end(how) } })
+}
+
+// hostLabel is one label of a host name by RFC 1123.
+var hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// maxHostname is the kernel's.
+const maxHostname = 64
+
+func isHostname(name string) bool {
+	if name == "" || len(name) > maxHostname {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if !hostLabel.MatchString(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// SetHostname implements pb.Server.
+func (s *machineServer) SetHostname(_ context.Context, r *pb.SetHostnameRequest) (*pb.SetHostnameResponse, error) {
+	if !isHostname(r.Hostname) {
+		return nil, status.Errorf(codes.InvalidArgument, "%q is not a host name of RFC 1123 and at most %d bytes", r.Hostname, maxHostname)
+	}
+	if err := unix.Sethostname([]byte(r.Hostname)); err != nil {
+		return nil, status.Errorf(codes.Internal, "sethostname %s: %v", r.Hostname, err)
+	}
+	return &pb.SetHostnameResponse{}, nil
+}

@@ -1,0 +1,413 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+)
+
+// This file decides what happens to one daemon. It does nothing itself: step
+// takes a unit, an event and the time, and returns the unit as it is then and
+// what is to be done. tiers.go puts units together to a machine.
+
+const (
+	// minUptime is how long a process must live for its crash to count as new:
+	// shorter and a crash loop resets its own back-off; longer and a daemon that
+	// is killed now and then is kept waiting for no reason.
+	minUptime = 2 * time.Second
+	// patience is how many failures in a row are answered by starting again at
+	// once.
+	patience = 3
+	// firstBackoff doubles with every further failure up to lastBackoff, which a
+	// caller can still wait out.
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+	// startTimeout is how long a daemon may take until it is ready: at boot all
+	// start at once on a cold disk.
+	startTimeout = 30 * time.Second
+)
+
+// shuttingDown is what a restart fails with.
+const shuttingDown = "the machine is shutting down"
+
+// state is what a daemon is doing, as ListDaemons shows it.
+type state string
+
+const (
+	down     state = "down"
+	starting state = "starting"
+	up       state = "up"
+	stopping state = "stopping"
+	backoff  state = "backoff"
+	gaveUp   state = "gave-up" // only a person can help
+	done     state = "done"    // finished, or not wanted on this machine
+)
+
+// process is one incarnation of a daemon. The zero process is none.
+type process struct {
+	id     int       // 1 for a daemon's first
+	binary string    // path on the machine
+	since  time.Time // started
+	ready  bool
+	sign   time.Time // last sign of life, once ready
+	killBy time.Time // SIGKILL is due; zero before SIGTERM
+	killed string    // why SIGKILL was sent
+}
+
+func (p process) exists() bool { return p.id != 0 }
+
+// unit is one daemon. Copies share nothing that changes.
+type unit struct {
+	name    daemonName
+	state   state
+	reason  string    // why it is not up
+	binary  string    // what a start starts: the last that became ready
+	main    process   // serves, or will
+	next    process   // started beside main, to take over from it
+	leaving []process // told to stop, and not gone yet
+	started int       // processes so far
+	failed  int       // failures in a row
+	retry   time.Time // in backoff: when to start again
+	request int       // restart that waits for an answer; 0 for none
+}
+
+type daemonName string
+
+// event is something that happened to one daemon.
+type event struct {
+	what    eventKind
+	id      int    // process; of ready, alive, exit, lost
+	code    int    // of exit: exit code, or 128 + signal
+	reason  string // of lost: why no process could be made
+	request int    // of restart: whom to answer
+	binary  string // of restart
+}
+
+type eventKind string
+
+const (
+	evStart   eventKind = "start"
+	evReady   eventKind = "ready"
+	evAlive   eventKind = "alive"
+	evExit    eventKind = "exit"
+	evLost    eventKind = "lost" // the process could not be made
+	evTick    eventKind = "tick"
+	evRestart eventKind = "restart"
+	evStop    eventKind = "stop"
+)
+
+// action is something to do, in order.
+type action struct {
+	what   actionKind
+	name   daemonName
+	id     int    // process; of launch, term, kill
+	binary string // of launch
+	answer answer
+}
+
+type actionKind string
+
+const (
+	actLaunch actionKind = "launch"
+	actTerm   actionKind = "term"   // SIGTERM
+	actKill   actionKind = "kill"   // SIGKILL
+	actRefuse actionKind = "refuse" // close its sockets: nobody will answer
+	actListen actionKind = "listen" // open them again
+	actAnswer actionKind = "answer"
+	actReport actionKind = "report" // tell the log
+	actHalt   actionKind = "halt"   // all daemons are down
+)
+
+// answer ends a restart request.
+type answer struct {
+	request int
+	code    codes.Code // OK: process id took over
+	reason  string
+}
+
+// doing is a step under way.
+type doing struct {
+	unit
+	now     time.Time
+	actions []action
+}
+
+// step is all there is to supervising one daemon.
+func step(u unit, e event, now time.Time) (unit, []action) {
+	d := &doing{unit: u, now: now}
+	switch e.what {
+	case evStart:
+		if d.state == down {
+			d.start(d.binary)
+		}
+	case evReady:
+		d.becameReady(e.id)
+	case evAlive:
+		d.touch(e.id)
+	case evLost:
+		d.ended(e.id, abi.ExitTemporary, e.reason)
+	case evExit:
+		d.ended(e.id, e.code, describeExit(e.code))
+	case evTick:
+		d.tick()
+	case evRestart:
+		d.restart(e.request, e.binary)
+	case evStop:
+		d.stop()
+	}
+	return d.unit, d.actions
+}
+
+func (d *doing) act(a action) {
+	a.name = d.name
+	d.actions = append(d.actions, a)
+}
+
+func (d *doing) report(format string, args ...any) {
+	d.act(action{what: actReport, answer: answer{reason: fmt.Sprintf(format, args...)}})
+}
+
+func (d *doing) launch(binary string) process {
+	d.started++
+	d.act(action{what: actLaunch, id: d.started, binary: binary})
+	return process{id: d.started, binary: binary, since: d.now}
+}
+
+func (d *doing) start(binary string) {
+	d.main = d.launch(binary)
+	d.state = starting
+}
+
+func (d *doing) becameReady(id int) {
+	switch {
+	case id == 0:
+		return
+	case id == d.next.id:
+		d.dismiss(d.main)
+		d.main, d.next = d.next, process{}
+	case id != d.main.id || d.main.ready:
+		return
+	}
+	d.main.ready, d.main.sign = true, d.now
+	d.binary = d.main.binary
+	if d.state != stopping {
+		d.state, d.reason = up, ""
+	}
+	d.reply(codes.OK, "")
+}
+
+// dismiss tells a process to finish and lets it leave.
+func (d *doing) dismiss(p process) {
+	if p.exists() {
+		p.killBy = d.now.Add(abi.StopTimeout)
+		d.leaving = append(slices.Clone(d.leaving), p)
+		d.act(action{what: actTerm, id: p.id})
+	}
+}
+
+// kill ends a process that nothing is waiting for any more.
+func (d *doing) kill(p process, reason string) {
+	if p.exists() {
+		p.killed = reason
+		d.leaving = append(slices.Clone(d.leaving), p)
+		d.act(action{what: actKill, id: p.id})
+	}
+}
+
+func (d *doing) touch(id int) {
+	if id == d.main.id && d.main.ready {
+		d.main.sign = d.now
+	}
+}
+
+func (d *doing) ended(id, code int, reason string) {
+	if i := slices.IndexFunc(d.leaving, func(p process) bool { return p.id == id }); i >= 0 {
+		d.leaving = slices.Delete(slices.Clone(d.leaving), i, i+1)
+		return
+	}
+	switch {
+	case id == 0:
+	case id == d.next.id:
+		d.next = process{}
+		d.reply(codes.Aborted, reason)
+	case id == d.main.id:
+		d.mainEnded(code, reason)
+	}
+}
+
+func (d *doing) mainEnded(code int, reason string) {
+	p := d.main
+	d.main = process{}
+	if p.killed != "" {
+		reason = p.killed
+	}
+	if d.state == stopping {
+		d.state = down
+		return
+	}
+	d.report("process %d ended: %s", p.id, reason)
+	d.reason = reason
+	if d.next.exists() {
+		d.main, d.next = d.next, process{}
+		d.state = starting
+		return
+	}
+	d.reply(codes.Aborted, reason)
+	switch code {
+	case abi.ExitDone, abi.ExitUnwanted:
+		d.rest(done)
+	case abi.ExitMisconfigured:
+		d.rest(gaveUp)
+	default:
+		d.again(p)
+	}
+}
+
+// rest leaves the daemon without a process until a person asks for one.
+func (d *doing) rest(s state) {
+	d.state = s
+	d.act(action{what: actRefuse})
+}
+
+// again starts the daemon after a failure, at once or later.
+func (d *doing) again(p process) {
+	if p.ready && d.now.Sub(p.since) >= minUptime {
+		d.failed = 0
+	}
+	if d.failed++; d.failed <= patience {
+		d.start(d.binary)
+		return
+	}
+	wait := lastBackoff
+	if doublings := d.failed - patience - 1; doublings < 10 {
+		wait = min(lastBackoff, firstBackoff<<doublings)
+	}
+	d.state, d.retry = backoff, d.now.Add(wait)
+	d.report("wait %v", wait)
+}
+
+func (d *doing) restart(request int, binary string) {
+	if d.request != 0 {
+		d.act(action{what: actAnswer, answer: answer{request, codes.FailedPrecondition, "another restart of it is under way"}})
+		return
+	}
+	d.request = request
+	if d.state == up {
+		d.next = d.launch(binary)
+		return
+	}
+	if d.state == gaveUp || d.state == done {
+		d.act(action{what: actListen})
+	}
+	d.kill(d.main, "restart requested")
+	d.start(binary)
+}
+
+func (d *doing) reply(code codes.Code, reason string) {
+	if d.request != 0 {
+		d.act(action{what: actAnswer, id: d.main.id, answer: answer{d.request, code, reason}})
+		d.request = 0
+	}
+}
+
+func (d *doing) stop() {
+	if d.state == stopping {
+		return
+	}
+	d.kill(d.next, shuttingDown)
+	d.next = process{}
+	d.reply(codes.FailedPrecondition, shuttingDown)
+	d.state = down
+	if d.main.exists() {
+		d.state = stopping
+		d.main.killBy = d.now.Add(abi.StopTimeout)
+		d.act(action{what: actTerm, id: d.main.id})
+	}
+}
+
+func (d *doing) tick() {
+	if at, reason := d.main.deadline(d.request != 0 && !d.next.exists()); due(at, d.now) {
+		d.main.killed, d.reason = reason, reason
+		d.act(action{what: actKill, id: d.main.id})
+		if d.state != stopping {
+			d.reply(codes.DeadlineExceeded, reason)
+		}
+	}
+	if at, reason := d.next.deadline(true); due(at, d.now) {
+		d.reply(codes.DeadlineExceeded, reason)
+		d.kill(d.next, reason)
+		d.next = process{}
+	}
+	for i, p := range d.leaving {
+		if at, reason := p.deadline(false); due(at, d.now) {
+			d.leaving = slices.Clone(d.leaving)
+			d.leaving[i].killed = reason
+			d.act(action{what: actKill, id: p.id})
+		}
+	}
+	if d.state == backoff && due(d.retry, d.now) {
+		d.start(d.binary)
+	}
+}
+
+func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// deadline returns when the process is to be killed, and why. Somebody who
+// waits for it to be ready waits less long than a boot does.
+func (p process) deadline(awaited bool) (time.Time, string) {
+	switch {
+	case !p.exists() || p.killed != "":
+		return time.Time{}, ""
+	case !p.killBy.IsZero():
+		return p.killBy, fmt.Sprintf("still there %v after SIGTERM", abi.StopTimeout)
+	case p.ready:
+		return p.sign.Add(abi.WatchdogTimeout), fmt.Sprintf("no sign of life for %v", abi.WatchdogTimeout)
+	case awaited:
+		return p.since.Add(abi.ReadyTimeout), fmt.Sprintf("not ready after %v", abi.ReadyTimeout)
+	}
+	return p.since.Add(startTimeout), fmt.Sprintf("not ready after %v", startTimeout)
+}
+
+// wake returns when the unit next wants a tick; zero for never.
+func (u unit) wake() time.Time {
+	at, _ := u.main.deadline(u.request != 0 && !u.next.exists())
+	next, _ := u.next.deadline(true)
+	at = earlier(at, next)
+	for _, p := range u.leaving {
+		gone, _ := p.deadline(false)
+		at = earlier(at, gone)
+	}
+	if u.state == backoff {
+		at = earlier(at, u.retry)
+	}
+	return at
+}
+
+// earlier returns the first of two moments, of which zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func describeExit(code int) string {
+	switch {
+	case code == abi.ExitDone:
+		return "finished"
+	case code == abi.ExitMisconfigured:
+		return "misconfigured"
+	case code == abi.ExitUnwanted:
+		return "not wanted on this machine"
+	case code == abi.ExitTemporary:
+		return "temporary failure"
+	case code > 128:
+		return fmt.Sprintf("signal %d (%v)", code-128, syscall.Signal(code-128))
+	}
+	return fmt.Sprintf("exit code %d", code)
+}

@@ -1,0 +1,184 @@
+// Command daemon is what PID 1's tests start: it tells whoever connects what it
+// sees of the machine, and does as it is told.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+)
+
+// version is set by the linker to tell a replaced binary from the first.
+var version = "1"
+
+// report is what the daemon sees. init's tests decode it.
+type report struct {
+	Version     string
+	PID         int
+	UID, GID    int
+	Groups      []int
+	Effective   uint64
+	Bounding    uint64
+	NoNewPrivs  int
+	Securebits  int
+	Files       []string // all below /, without what is in [read] directories
+	Environment []string
+	Interfaces  []string
+	Descriptors []int
+	CanWrite    []string // directories
+	CanExecute  string   // of a file that it wrote
+	OOMScore    string
+}
+
+func main() {
+	var spec abi.Spec
+	if err := json.Unmarshal([]byte(os.Getenv(abi.SpecEnv)), &spec); err != nil {
+		fail(err)
+	}
+	descriptors := openDescriptors()
+	switch spec.Name {
+	case "misfit":
+		os.Exit(abi.ExitMisconfigured)
+	case "crasher":
+		os.Exit(abi.ExitTemporary)
+	}
+	if version == "broken" {
+		os.Exit(3)
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, unix.SIGTERM)
+	for i, d := range spec.Descriptors {
+		if d.Kind == abi.LogPipe {
+			continue
+		}
+		l, err := net.FileListener(os.NewFile(uintptr(abi.FirstFD+i), d.Name))
+		if err != nil {
+			fail(err)
+		}
+		go serve(l, spec, descriptors)
+	}
+	fmt.Fprintf(os.Stderr, "INFO here is %s\n", spec.Name)
+	notify("landlock=6")
+	for {
+		select {
+		case <-term:
+			os.Exit(abi.ExitDone)
+		case <-time.After(abi.WatchdogInterval):
+			notify("")
+		}
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(abi.ExitTemporary)
+}
+
+func notify(line string) { unix.Write(abi.NotifyFD, []byte(line+"\n")) }
+
+func serve(l net.Listener, spec abi.Spec, descriptors []int) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		command, _ := bufio.NewReader(c).ReadString('\n')
+		words := strings.Fields(command)
+		switch {
+		case len(words) == 1 && words[0] == "report":
+			json.NewEncoder(c).Encode(look(spec, descriptors))
+		case len(words) == 1 && words[0] == "version":
+			fmt.Fprintln(c, version)
+		case len(words) == 2 && words[0] == "mount":
+			fmt.Fprintln(c, unix.Mount("tmpfs", words[1], "tmpfs", 0, "mode=0755"))
+		}
+		c.Close()
+	}
+}
+
+func look(spec abi.Spec, descriptors []int) report {
+	r := report{
+		Version: version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
+		Environment: os.Environ(), Descriptors: descriptors,
+	}
+	r.Groups, _ = os.Getgroups()
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	unix.Capget(&head, &data[0])
+	r.Effective = uint64(data[0].Effective) | uint64(data[1].Effective)<<32
+	for n := range 64 {
+		if in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err == nil && in == 1 {
+			r.Bounding |= 1 << n
+		}
+	}
+	r.NoNewPrivs, _ = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	r.Securebits, _ = unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	interfaces, _ := net.Interfaces()
+	for _, i := range interfaces {
+		r.Interfaces = append(r.Interfaces, i.Name+" "+i.Flags.String())
+	}
+	r.walk(spec)
+	r.CanExecute = execute(spec)
+	return r
+}
+
+func (r *report) walk(spec abi.Spec) {
+	filepath.WalkDir("/", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			r.Files = append(r.Files, path+" "+err.Error())
+			return nil
+		}
+		r.Files = append(r.Files, path)
+		if e.IsDir() {
+			probe := filepath.Join(path, "probe")
+			if os.WriteFile(probe, nil, 0o600) == nil {
+				r.CanWrite = append(r.CanWrite, path)
+				os.Remove(probe)
+			}
+		}
+		return nil
+	})
+}
+
+// execute tries to run a copy of the daemon from where it can write.
+func execute(spec abi.Spec) string {
+	if len(spec.Write) == 0 {
+		return "nowhere to write"
+	}
+	path := filepath.Join(spec.Write[0], "copy")
+	program, err := os.ReadFile(spec.Exec)
+	if err == nil {
+		err = os.WriteFile(path, program, 0o700)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	defer os.Remove(path)
+	var errno unix.Errno
+	if errors.As(unix.Exec(path, []string{path}, nil), &errno) {
+		return unix.ErrnoName(errno)
+	}
+	return "no error"
+}
+
+func openDescriptors() []int {
+	var all []int
+	for fd := range 64 {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			all = append(all, fd)
+		}
+	}
+	return all
+}

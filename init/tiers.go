@@ -1,0 +1,174 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+const (
+	// tierPatience is how long a tier may keep the next one waiting: no single
+	// daemon keeps the machine from being reached.
+	tierPatience = 15 * time.Second
+	// stuckTimeout is how long after its shutdown began a tier is waited for: a
+	// process that SIGKILL does not end hangs in the kernel.
+	stuckTimeout = 12 * time.Second
+)
+
+// fleet is all daemons in their tiers. It is as pure as step.
+type fleet struct {
+	units  []unit
+	tiers  []int // of units, same order
+	tier   int   // highest that has been started, or being stopped
+	since  time.Time
+	ending bool
+	halted bool
+}
+
+func newFleet(daemons []daemonTier) *fleet {
+	f := &fleet{}
+	for _, d := range daemons {
+		f.units = append(f.units, unit{name: d.name, state: down, binary: d.binary})
+		f.tiers = append(f.tiers, d.tier)
+	}
+	return f
+}
+
+// daemonTier is what a fleet must know of a daemon.
+type daemonTier struct {
+	name   daemonName
+	tier   int
+	binary string
+}
+
+func (f *fleet) unit(name daemonName) *unit {
+	for i := range f.units {
+		if f.units[i].name == name {
+			return &f.units[i]
+		}
+	}
+	return nil
+}
+
+// boot starts the lowest tier; the others follow by themselves.
+func (f *fleet) boot(now time.Time) []action {
+	f.tier, f.since = slices.Min(f.tiers), now
+	return append(f.each(f.tier, evStart, now), f.proceed(now)...)
+}
+
+// end begins to stop everything, the highest tier first.
+func (f *fleet) end(now time.Time) []action {
+	if f.ending {
+		return nil
+	}
+	f.ending, f.tier, f.since = true, slices.Max(f.tiers), now
+	return append(f.each(f.tier, evStop, now), f.proceed(now)...)
+}
+
+// handle takes an event of one daemon.
+func (f *fleet) handle(name daemonName, e event, now time.Time) []action {
+	u := f.unit(name)
+	switch {
+	case u == nil:
+		return nil
+	case f.ending && e.what == evRestart:
+		return []action{{what: actAnswer, name: name, answer: answer{e.request, codes.FailedPrecondition, shuttingDown}}}
+	}
+	var actions []action
+	*u, actions = step(*u, e, now)
+	return append(actions, f.proceed(now)...)
+}
+
+// tick lets every daemon look at the clock.
+func (f *fleet) tick(now time.Time) []action {
+	var actions []action
+	for _, t := range f.order() {
+		actions = append(actions, f.each(t, evTick, now)...)
+	}
+	return append(actions, f.proceed(now)...)
+}
+
+// each gives the units of a tier the same event.
+func (f *fleet) each(tier int, what eventKind, now time.Time) []action {
+	var all []action
+	for i := range f.units {
+		if f.tiers[i] != tier {
+			continue
+		}
+		var actions []action
+		f.units[i], actions = step(f.units[i], event{what: what}, now)
+		all = append(all, actions...)
+	}
+	return all
+}
+
+// proceed goes on to the next tier, and the next, as long as nothing keeps it.
+func (f *fleet) proceed(now time.Time) []action {
+	var actions []action
+	for !f.halted && (f.settled() || due(f.patience(), now)) {
+		order := f.order()
+		if f.ending {
+			slices.Reverse(order)
+		}
+		i := slices.Index(order, f.tier) + 1
+		if i == len(order) {
+			if f.ending {
+				f.halted = true
+				actions = append(actions, action{what: actHalt})
+			}
+			return actions
+		}
+		f.tier, f.since = order[i], now
+		what := evStart
+		if f.ending {
+			what = evStop
+		}
+		actions = append(actions, f.each(f.tier, what, now)...)
+	}
+	return actions
+}
+
+// settled says whether the tier keeps nobody waiting any more.
+func (f *fleet) settled() bool {
+	for i, u := range f.units {
+		if f.tiers[i] != f.tier {
+			continue
+		}
+		if f.ending && (u.state != down || len(u.leaving) > 0) {
+			return false
+		}
+		if !f.ending && u.state != up && u.state != done && u.state != gaveUp {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *fleet) patience() time.Time {
+	switch {
+	case f.halted || f.since.IsZero():
+		return time.Time{}
+	case f.ending:
+		return f.since.Add(stuckTimeout)
+	case f.tier == slices.Max(f.tiers):
+		return time.Time{}
+	}
+	return f.since.Add(tierPatience)
+}
+
+// wake returns when the fleet next wants a tick; zero for never.
+func (f *fleet) wake() time.Time {
+	at := f.patience()
+	for _, u := range f.units {
+		at = earlier(at, u.wake())
+	}
+	return at
+}
+
+// order returns the tiers that exist, lowest first.
+func (f *fleet) order() []int {
+	tiers := slices.Clone(f.tiers)
+	slices.Sort(tiers)
+	return slices.Compact(tiers)
+}
