@@ -104,7 +104,7 @@ func (m *machine) partitions() ([]*storage.Partition, error) {
 			continue
 		}
 		p := &storage.Partition{
-			Name: b.name, Disk: b.disk, Label: m.sys.label(b),
+			Name: b.name, Disk: b.disk, Label: m.label(b),
 			StartBytes: m.sys.number(b, "start") * gpt.SectorSize, SizeBytes: m.sys.number(b, "size") * gpt.SectorSize,
 		}
 		if e, ok := table[b.number]; ok {

@@ -27,7 +27,9 @@ type machine struct {
 	rootDev  uint64 // of the file system that holds template
 	// root names the partition that the system runs from; "" is none.
 	root func(all []block) (string, error)
-	dirs map[volume]*os.File // of mounted ext4s: Landlock will not let them be opened for an ioctl later
+	// label names a partition as the kernel read it from the GPT.
+	label func(b block) string
+	dirs  map[volume]*os.File // of mounted ext4s: Landlock will not let them be opened for an ioctl later
 }
 
 func openMachine() (*machine, error) {
@@ -38,6 +40,7 @@ func openMachine() (*machine, error) {
 	}
 	m.rootDev = st.Dev
 	m.root = func(all []block) (string, error) { return m.sys.verityRoot(all, devString(m.rootDev)) }
+	m.label = m.sys.label
 	return m, nil
 }
 
@@ -84,7 +87,7 @@ func (m *machine) bootDisk(all []block) (*disk, error) {
 		case b.name == d.name:
 			d.sectors = m.sys.number(b, "size")
 		case b.disk == d.name:
-			d.partitions = append(d.partitions, partition{b.name, b.number, m.sys.label(b), m.sys.number(b, "start"), m.sys.number(b, "size")})
+			d.partitions = append(d.partitions, partition{b.name, b.number, m.label(b), m.sys.number(b, "start"), m.sys.number(b, "size")})
 		}
 	}
 	return d, m.readTables(d)
