@@ -40,7 +40,9 @@ func newRing(a, b []byte) *ring {
 			}
 		}
 	}
-	clear(r.segments[r.current][r.end:]) // what a process that was killed had begun
+	// What a process that was killed had begun; behind that nothing was written.
+	begun := r.segments[r.current][r.end:]
+	clear(begun[:min(len(begun), recordHeader+maxText+8)])
 	return r
 }
 

@@ -76,6 +76,10 @@ func mapFile(path string) ([]byte, error) {
 	return b, nil
 }
 
+// unmapPages has the pages of a mapped file no longer count as the process's:
+// looking through it once mapped it nearly whole. The file keeps them.
+func unmapPages(b []byte) { unix.Madvise(b, unix.MADV_DONTNEED) }
+
 // sharedBuffer is one buffer for all readers, who need it only while there is
 // something to read.
 type sharedBuffer struct {

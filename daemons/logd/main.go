@@ -43,9 +43,12 @@ func (s *server) keep(ctx context.Context, log *slog.Logger, st store, pipes []k
 		a, b, err := st.segments(name)
 		if err != nil {
 			log.Warn("lines will not outlive this process", "source", name, "err", err)
-			a, b = make([]byte, segmentBytes), make([]byte, segmentBytes)
+			return newRing(make([]byte, segmentBytes), make([]byte, segmentBytes))
 		}
-		return newRing(a, b)
+		r := newRing(a, b)
+		unmapPages(a)
+		unmapPages(b)
+		return r
 	})
 
 	b := &sharedBuffer{b: make([]byte, 64<<10)} // as much as a pipe holds: so a read ends where a write did

@@ -15,6 +15,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/log"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -23,19 +24,16 @@ var methods = map[string][]string{log.Service: {"ReadLog", "ReadKernel"}}
 
 // machine is what logd reads from.
 type machine struct {
-	t      *testing.T
-	pipes  []kit.LogPipe
-	kmsg   *os.File
-	daemon *os.File // networkd's end of its log
-	kernel *os.File
+	t                    *testing.T
+	daemonLog, kernelLog *os.File // what logd reads
+	daemon, kernel       *os.File // what networkd and the kernel write
 }
 
 func newMachine(t *testing.T) *machine {
+	t.Helper()
 	m := &machine{t: t}
-	var r *os.File
-	r, m.daemon = pipe(t)
-	m.pipes = []kit.LogPipe{{Name: "networkd", File: r}}
-	m.kmsg, m.kernel = pipe(t)
+	m.daemonLog, m.daemon = pipe(t)
+	m.kernelLog, m.kernel = pipe(t)
 	return m
 }
 
@@ -47,6 +45,25 @@ func pipe(t *testing.T) (r, w *os.File) {
 	}
 	t.Cleanup(func() { r.Close(); w.Close() })
 	return r, w
+}
+
+// inherit returns f as another process would have it.
+func inherit(t *testing.T, f *os.File) *os.File {
+	t.Helper()
+	conn, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own *os.File
+	conn.Control(func(fd uintptr) {
+		n, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own = os.NewFile(uintptr(n), f.Name())
+	})
+	t.Cleanup(func() { own.Close() })
+	return own
 }
 
 // logd is one process of it.
@@ -61,7 +78,9 @@ func (m *machine) start(dir string) *logd {
 	l := &logd{server: newServer([]string{"networkd"})}
 	ctx, cancel := context.WithCancel(m.t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- l.keep(ctx, slog.New(slog.DiscardHandler), store{dir}, m.pipes, m.kmsg) }()
+	pipes := []kit.LogPipe{{Name: "networkd", File: inherit(m.t, m.daemonLog)}}
+	kmsg := inherit(m.t, m.kernelLog)
+	go func() { ended <- l.keep(ctx, slog.New(slog.DiscardHandler), store{dir}, pipes, kmsg) }()
 	l.stop = func() {
 		cancel()
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
@@ -159,7 +178,6 @@ func TestKernel(t *testing.T) {
 	// A new logd reads the kernel's log from its beginning, and keeps each message once.
 	l.stop()
 	l = m.start(dir)
-	m.kmsg.SetReadDeadline(time.Time{})
 	m.say(m.kernel, "5,0,0,-;Linux version 6.12\n")
 	follow, err = l.client.ReadKernel(ctx, &log.ReadKernelRequest{Follow: true, After: 1})
 	if err != nil {
@@ -187,7 +205,6 @@ func TestReplacement(t *testing.T) {
 	default:
 	}
 	before.stop()
-	m.pipes[0].File.SetReadDeadline(time.Time{}) // the test's processes share one description
 	m.say(m.daemon, "two\n")
 	expect(t, follow, "1 one", "2 two")
 }
