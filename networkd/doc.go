@@ -1,0 +1,62 @@
+// Command networkd owns the machine's links: it puts them up, gives them the
+// addresses and routes of the configuration or of DHCP, names the machine and knows
+// its name servers.
+//
+// # How it works
+//
+// The engine (engine.go, dhcp.go) has no I/O and no clock. It is told what the
+// configuration says, what the kernel has (always as a whole), what DHCP servers
+// answer, and how late it is; it compares what should be with what is, and says what
+// to do about the difference. So a restart, a link that comes back and an address that
+// somebody deleted are the same to it, and doing the same twice changes nothing. One
+// goroutine owns it; kernel_linux.go and packet_linux.go have the only system calls.
+//
+// # What it does to which link
+//
+// Every physical Ethernet link is put up. Without interfaces in the configuration
+// each of them gets DHCP; with interfaces only those listed get addresses, and a link of
+// any kind can be listed. Links that appear later are treated the same. What others
+// made (CNI's bridges, pods' addresses, routes of other origins) is never touched:
+// networkd changes and removes only what carries its mark. The mark is the protocol
+// number in the kernel's own table, of routes (RTPROT_DHCP, RTPROT_STATIC) and of
+// addresses (IFA_PROTO, the same numbers), so it survives networkd.
+//
+// A link's routes have the metric 1000 + its index: of two uplinks the first leads. A
+// link without carrier for 3 seconds loses its routes through gateways, not its
+// addresses, so that another uplink takes over and connections live through a
+// cable that is plugged in again.
+//
+// # DHCP
+//
+// RFC 2131's client with RFC 3442's classless routes. A lease's address carries the
+// lease's end in the kernel too, which removes it should networkd not be there to. A
+// lease is confirmed (INIT-REBOOT) when networkd starts and when a carrier comes
+// back; until a server answers, and if none does until the lease ends, the address
+// stays. Renewals go to the server by unicast; only broadcasts are sent as raw frames.
+// The raw socket listens only while an answer is due.
+//
+// # What survives a restart
+//
+// All addresses and routes, hence all connections: nothing is removed when networkd
+// ends, and what its successor finds it adopts. The name servers of DHCP are known
+// again when the lease is confirmed, milliseconds later. Old and new process may
+// run side by side: both want the same.
+//
+// When configd does not answer for 5 seconds, the default (DHCP) is assumed for links
+// that have no configured address yet, and nothing is taken away from the others until it
+// answers. It is asked again up to once a minute, so a changed YAML is applied without
+// a restart.
+//
+// # What it never does
+//
+// It opens no file. It has no IPv6 beyond link-local addresses (the kernel's) and
+// configured ones: no router advertisements (the kernel ignores them, as CIS asks)
+// and no DHCPv6. It does not probe a DHCP address for conflicts (DHCPDECLINE) nor
+// release it when the machine stops: the next boot gets the same one sooner. No
+// firewall, no Wi-Fi, no VLANs, bonds or bridges of its own.
+//
+// # Who calls it
+//
+// The outside through the gateway; timed (ListResolvers), trustd and consoled
+// (ListAddresses). It calls configd (GetNetwork) and PID 1 (SetHostname).
+package main

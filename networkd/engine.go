@@ -1,0 +1,373 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// metricBase leaves room below for routes that should lead all of ours.
+	metricBase = 1000
+	// carrierGrace is how long a cable may be out until the link's routes go:
+	// longer than a link takes to negotiate its speed anew.
+	carrierGrace = 3 * time.Second
+	// sameEnd is by how much two reports of an address's end may differ: the kernel
+	// counts in seconds.
+	sameEnd = 3 * time.Second
+)
+
+// engine decides. It is told what happens and returns what to do about it; the caller
+// does it in order, then shows it the kernel anew. It is not safe for concurrent use.
+type engine struct {
+	random func() uint32
+
+	settings *settings // nil: nobody has said yet
+	seen     snapshot
+	clients  map[linkIndex]*client
+	lost     map[linkIndex]time.Time // since when a link has had no carrier
+
+	hostname  string // as last set
+	derived   string // for want of a configured one
+	listening bool
+}
+
+func newEngine(random func() uint32) *engine {
+	return &engine{random: random, clients: map[linkIndex]*client{}, lost: map[linkIndex]time.Time{}}
+}
+
+// configure takes new settings. Those assumed never replace those that were said.
+func (e *engine) configure(now time.Time, s settings) []action {
+	if s.assumed && e.settings != nil {
+		return nil
+	}
+	e.settings = &s
+	return e.settle(now, nil)
+}
+
+// observe takes what the kernel has.
+func (e *engine) observe(now time.Time, s snapshot) []action {
+	e.seen = s
+	return e.settle(now, nil)
+}
+
+// receive takes an answer that came in on a link.
+func (e *engine) receive(now time.Time, on linkIndex, a answer) []action {
+	c, ok := e.clients[on]
+	if !ok {
+		return nil
+	}
+	return e.settle(now, sends(on, c.receive(now, a)))
+}
+
+// tick does what is due by now.
+func (e *engine) tick(now time.Time) []action { return e.settle(now, nil) }
+
+// wake is when tick is to be called next, if nothing else happens; zero is never.
+func (e *engine) wake() time.Time {
+	var next time.Time
+	for _, c := range e.clients {
+		next = earliest(next, c.wake())
+	}
+	for _, l := range e.seen.links {
+		if since, ok := e.lost[l.index]; ok && e.hasRoutes(l.index) {
+			next = earliest(next, since.Add(carrierGrace))
+		}
+	}
+	return next
+}
+
+func (e *engine) hasRoutes(on linkIndex) bool {
+	return slices.ContainsFunc(e.seen.routes, func(r route) bool {
+		return r.link == on && r.origin.ours() && r.gateway.IsValid()
+	})
+}
+
+// resolvers are the name servers: the configuration's, else those of all leases in
+// the order of their links.
+func (e *engine) resolvers() []netip.Addr {
+	if e.settings != nil && len(e.settings.nameservers) > 0 {
+		return e.settings.nameservers
+	}
+	var all []netip.Addr
+	for _, l := range e.seen.links {
+		c := e.clients[l.index]
+		if c == nil || c.lease == nil {
+			continue
+		}
+		for _, a := range c.lease.nameservers {
+			if !slices.Contains(all, a) {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
+}
+
+// settle brings everything to where it should be; first are actions that are due
+// already.
+func (e *engine) settle(now time.Time, first []action) []action {
+	e.forget()
+	var links []action
+	for _, l := range e.seen.links {
+		links = append(links, e.settleLink(now, l)...)
+	}
+	out := slices.Concat(e.name(), first, links)
+	// Listening begins before the first question and ends after the last answer.
+	due := slices.ContainsFunc(e.seen.links, func(l link) bool {
+		c := e.clients[l.index]
+		return c != nil && c.waiting()
+	})
+	switch {
+	case due && !e.listening:
+		out = append([]action{listen{true}}, out...)
+	case !due && e.listening:
+		out = append(out, listen{false})
+	}
+	e.listening = due
+	return out
+}
+
+// forget drops what belonged to links that are gone.
+func (e *engine) forget() {
+	there := map[linkIndex]bool{}
+	for _, l := range e.seen.links {
+		there[l.index] = true
+	}
+	for i := range e.clients {
+		if !there[i] {
+			delete(e.clients, i)
+		}
+	}
+	for i := range e.lost {
+		if !there[i] {
+			delete(e.lost, i)
+		}
+	}
+}
+
+// name gives the machine its name: the configuration's, or one from the first
+// physical link's address. Links that come later do not change it.
+func (e *engine) name() []action {
+	if e.settings == nil {
+		return nil
+	}
+	if e.derived == "" {
+		e.derived = derivedName(e.seen.links)
+	}
+	want := cmp.Or(e.settings.hostname, e.derived)
+	if want == "" || want == e.hostname {
+		return nil
+	}
+	e.hostname = want
+	for _, c := range e.clients {
+		c.hostname = want
+	}
+	return []action{setHostname{want}}
+}
+
+func derivedName(links []link) string {
+	for _, l := range links {
+		if l.kind == physical {
+			return fmt.Sprintf("dactyl-%02x%02x%02x", l.mac[3], l.mac[4], l.mac[5])
+		}
+	}
+	return ""
+}
+
+// settleLink brings one link to where it should be.
+func (e *engine) settleLink(now time.Time, l link) []action {
+	cfg, managed := e.configOf(l)
+	var out []action
+	if !l.up && (managed || l.kind == physical || l.kind == loopback) {
+		out = append(out, setUp{l})
+	}
+	if !managed {
+		delete(e.clients, l.index)
+		return out
+	}
+	e.noteCarrier(now, l)
+	out = append(out, e.settleClient(now, l, cfg.dhcp)...)
+	want := e.want(now, l, cfg)
+	return append(out, e.difference(l.index, want)...)
+}
+
+// configOf returns what l should have, and whether that is for networkd to say.
+func (e *engine) configOf(l link) (iface, bool) {
+	if e.settings == nil || l.kind == loopback {
+		return iface{}, false
+	}
+	for _, i := range e.settings.interfaces {
+		if i.name == l.name {
+			return i, true
+		}
+	}
+	if l.kind != physical {
+		return iface{}, false
+	}
+	if e.settings.assumed && e.has(l.index, fromConfig) {
+		return iface{}, false
+	}
+	return iface{name: l.name, dhcp: len(e.settings.interfaces) == 0}, true
+}
+
+func (e *engine) has(on linkIndex, o origin) bool {
+	return slices.ContainsFunc(e.seen.addresses, func(a address) bool { return a.link == on && a.origin == o })
+}
+
+func (e *engine) noteCarrier(now time.Time, l link) {
+	if l.carrier {
+		delete(e.lost, l.index)
+	} else if _, known := e.lost[l.index]; !known {
+		e.lost[l.index] = now
+	}
+}
+
+// settleClient starts, runs or drops the link's DHCP.
+func (e *engine) settleClient(now time.Time, l link, wanted bool) []action {
+	c := e.clients[l.index]
+	if !wanted {
+		delete(e.clients, l.index)
+		return nil
+	}
+	if c == nil {
+		c = &client{mac: l.mac, hostname: e.hostname, random: e.random}
+		if c.lease = e.adopt(l.index); c.lease != nil {
+			c.wanted = c.lease.address.Addr()
+		}
+		e.clients[l.index] = c
+	}
+	if !l.carrier {
+		c.pause()
+		return sends(l.index, c.tick(now)) // sends nothing, but a lease may end
+	}
+	if c.state == idle {
+		return sends(l.index, c.begin(now))
+	}
+	return sends(l.index, c.tick(now))
+}
+
+// adopt makes a lease of what a process before this one got and left in the kernel.
+func (e *engine) adopt(on linkIndex) *lease {
+	for _, a := range e.seen.addresses {
+		if a.link != on || a.origin != fromDHCP {
+			continue
+		}
+		l := &lease{address: a.prefix, until: a.until}
+		for _, r := range e.seen.routes {
+			if r.link == on && r.origin == fromDHCP {
+				l.hops = append(l.hops, hop{r.destination, r.gateway})
+			}
+		}
+		return l
+	}
+	return nil
+}
+
+func sends(on linkIndex, requests []request) []action {
+	var out []action
+	for _, r := range requests {
+		out = append(out, send{on, r})
+	}
+	return out
+}
+
+// want is all that l should have of networkd.
+func (e *engine) want(now time.Time, l link, cfg iface) snapshot {
+	var w snapshot
+	var hops []hop
+	from := fromConfig
+	for _, p := range cfg.addresses {
+		w.addresses = append(w.addresses, address{link: l.index, prefix: p, origin: fromConfig})
+	}
+	if cfg.gateway.IsValid() {
+		everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if cfg.gateway.Is6() {
+			everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		hops = append(hops, hop{everything, cfg.gateway})
+	}
+	if c := e.clients[l.index]; c != nil && c.lease != nil {
+		from, hops = fromDHCP, c.lease.hops
+		w.addresses = append(w.addresses, address{link: l.index, prefix: c.lease.address, origin: fromDHCP, until: c.lease.until})
+	}
+	if since, lost := e.lost[l.index]; lost && !now.Before(since.Add(carrierGrace)) {
+		return w
+	}
+	for _, h := range hops {
+		w.routes = append(w.routes, routeOf(l.index, h, from, w.addresses))
+	}
+	return w
+}
+
+// routeOf makes a route of a hop. An IPv4 route names its source, so that the kernel
+// drops it with the address; an IPv6 one cannot while the address is still tentative.
+func routeOf(on linkIndex, h hop, from origin, own []address) route {
+	r := route{link: on, destination: h.destination, gateway: h.gateway, metric: metricBase + uint32(on), origin: from, onLink: h.gateway.IsValid()}
+	for _, a := range own {
+		if a.prefix.Addr().Is4() != h.destination.Addr().Is4() {
+			continue
+		}
+		reached := a.prefix.Contains(h.gateway)
+		if a.prefix.Addr().Is4() && (reached || !r.source.IsValid()) {
+			r.source = a.prefix.Addr()
+		}
+		if reached {
+			r.onLink = false
+			break
+		}
+	}
+	if h.gateway.Is6() && h.gateway.IsLinkLocalUnicast() {
+		r.onLink = false
+	}
+	return r
+}
+
+// difference is what makes of what the link has what it should have. Removing
+// comes first: the kernel drops the other addresses of a network with its first one.
+func (e *engine) difference(on linkIndex, want snapshot) []action {
+	var out []action
+	for _, r := range e.seen.routes {
+		if r.link == on && r.origin.ours() && !slices.ContainsFunc(want.routes, r.replacedBy) {
+			out = append(out, deleteRoute{r})
+		}
+	}
+	gone := map[netip.Addr]bool{}
+	for _, a := range e.seen.addresses {
+		if a.link == on && a.origin.ours() && !slices.ContainsFunc(want.addresses, a.same) {
+			out = append(out, deleteAddress{a})
+			gone[a.prefix.Addr()] = true
+		}
+	}
+	for _, a := range want.addresses {
+		if !slices.ContainsFunc(e.seen.addresses, a.equal) {
+			out = append(out, setAddress{a})
+		}
+	}
+	for _, r := range want.routes {
+		if !slices.ContainsFunc(e.seen.routes, r.equal) || gone[r.source] {
+			out = append(out, setRoute{r})
+		}
+	}
+	return out
+}
+
+// same says that b is the same address, whatever its end.
+func (a address) same(b address) bool {
+	return a.link == b.link && a.prefix == b.prefix && a.origin == b.origin
+}
+
+func (a address) equal(b address) bool {
+	return a.same(b) && a.until.IsZero() == b.until.IsZero() && a.until.Sub(b.until).Abs() < sameEnd
+}
+
+// replacedBy says that setting b takes r's place in the kernel.
+func (r route) replacedBy(b route) bool {
+	return r.link == b.link && r.destination == b.destination && r.metric == b.metric
+}
+
+func (r route) equal(b route) bool {
+	return r.replacedBy(b) && r.gateway == b.gateway && r.origin == b.origin && (!r.source.IsValid() || r.source == b.source)
+}
