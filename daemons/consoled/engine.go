@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// apiPort is where routerd listens.
+const apiPort = 7400
+
+// view is what there is to show. A nil part has not been learnt yet.
+type view struct {
+	system    *system
+	addresses *[]string // CIDR, as networkd has them, without link-local ones
+	pairing   *pairing
+	kube      *string
+	daemons   *[]daemon
+}
+
+type system struct{ version, mode, kernel, hostname string }
+
+type pairing struct{ code, fingerprint string } // no code once claimed
+
+type daemon struct {
+	name, state, reason string
+	restarts            uint32
+}
+
+func (d daemon) well() bool { return d.state == "up" || d.state == "done" }
+
+// missing says what keeps the machine from being ready; empty when it is.
+func (v view) missing() string {
+	switch {
+	case v.system == nil || v.daemons == nil:
+		return "init"
+	case v.addresses == nil:
+		return "network"
+	case v.pairing == nil:
+		return "trust"
+	}
+	var waiting []string
+	for _, d := range *v.daemons {
+		if !d.well() {
+			waiting = append(waiting, d.name)
+		}
+	}
+	if len(waiting) > 0 {
+		return strings.Join(waiting, ", ")
+	}
+	if len(*v.addresses) == 0 {
+		return "no address yet"
+	}
+	return ""
+}
+
+// fact is one thing shown: a name and what is so called.
+type fact struct{ name, value string }
+
+// facts are what both terminals show, in order.
+func (v view) facts() []fact {
+	var out []fact
+	out = append(out, v.apis()...)
+	switch {
+	case v.pairing == nil:
+		out = append(out, fact{"pairing code", "starting"})
+	case v.pairing.code != "":
+		out = append(out, fact{"pairing code", v.pairing.code}, fact{"fingerprint", v.pairing.fingerprint})
+	default:
+		out = append(out, fact{"claimed", "yes"}, fact{"fingerprint", v.pairing.fingerprint})
+	}
+	if v.kube == nil {
+		return append(out, fact{"Kubernetes", "starting"})
+	}
+	return append(out, fact{"Kubernetes", *v.kube})
+}
+
+func (v view) apis() []fact {
+	if v.addresses == nil {
+		return []fact{{"API", "starting"}}
+	}
+	var out []fact
+	for _, a := range *v.addresses {
+		if p, err := netip.ParsePrefix(a); err == nil {
+			out = append(out, fact{"API", fmt.Sprintf("https://%v", netip.AddrPortFrom(p.Addr(), apiPort))})
+		}
+	}
+	if len(out) == 0 {
+		return []fact{{"API", "no address yet"}}
+	}
+	return out
+}
+
+// title is the first line.
+func (v view) title() string {
+	if v.system == nil {
+		return "dactyl"
+	}
+	mode := ""
+	if v.system.mode != "production" {
+		mode = " (" + v.system.mode + ")"
+	}
+	return clean(fmt.Sprintf("dactyl %s%s, kernel %s", v.system.version, mode, v.system.kernel))
+}
+
+// standing is the last line.
+func (v view) standing() string {
+	if m := v.missing(); m != "" {
+		return clean("starting: " + m)
+	}
+	return clean("dactyl " + v.system.version + " ready")
+}
+
+// plain is the text for the serial line.
+func (v view) plain() string {
+	lines := []string{v.title()}
+	for _, f := range v.facts() {
+		lines = append(lines, clean(f.name+": "+f.value))
+	}
+	if v.daemons != nil {
+		for _, d := range *v.daemons {
+			if !d.well() {
+				lines = append(lines, clean(strings.TrimSuffix(d.name+": "+d.state+": "+d.reason, ": ")))
+			}
+		}
+	}
+	lines = append(lines, v.standing())
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// screen is the text for a screen.
+func (v view) screen() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n  %s", v.title())
+	if v.system != nil && v.system.hostname != "" {
+		fmt.Fprintf(&b, "\n  %s", clean(v.system.hostname))
+	}
+	b.WriteString("\n\n")
+	last := ""
+	for _, f := range v.facts() {
+		name := f.name
+		if name == last {
+			name = ""
+		}
+		last = f.name
+		fmt.Fprintf(&b, "  %-13s %s\n", name, clean(f.value))
+	}
+	if v.daemons != nil {
+		fmt.Fprintf(&b, "\n  %-13s %-9s %s\n", "DAEMON", "STATE", "RESTARTS")
+		for _, d := range *v.daemons {
+			row := fmt.Sprintf("  %-13s %-9s %-8d %s", clean(d.name), clean(d.state), d.restarts, clean(d.reason))
+			b.WriteString(strings.TrimRight(row, " ") + "\n")
+		}
+	}
+	fmt.Fprintf(&b, "\n  %s\n", v.standing())
+	return b.String()
+}
+
+// clean replaces what could drive a terminal: names and reasons come from elsewhere.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// Pace of asking and of printing.
+const (
+	askStarting  = 200 * time.Millisecond
+	askReady     = 2 * time.Second
+	askLongest   = 10 * time.Second
+	printAtLeast = 2 * time.Second // between two texts on the serial line until all is ready
+)
+
+// pace decides when to print and when to ask again.
+type pace struct {
+	printed   string
+	printedAt time.Time
+	wait      time.Duration
+	seen      string
+}
+
+// next returns what the serial line gets now, if anything, and how long to wait
+// before the next look.
+func (p *pace) next(v view, now time.Time) (print string, wait time.Duration) {
+	text, ready := v.plain(), v.missing() == ""
+	switch {
+	case !ready:
+		p.wait = askStarting
+	case text != p.seen || p.wait < askReady:
+		p.wait = askReady
+	default:
+		p.wait = min(p.wait*5/4, askLongest)
+	}
+	p.seen = text
+	if text == p.printed || !ready && now.Sub(p.printedAt) < printAtLeast {
+		return "", p.wait
+	}
+	p.printed, p.printedAt = text, now
+	return text, p.wait
+}
+
+// reachable returns those addresses that somebody else could use.
+func reachable(all []string) []string {
+	return slices.DeleteFunc(all, func(a string) bool {
+		p, err := netip.ParsePrefix(a)
+		return err != nil || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast()
+	})
+}
