@@ -1,0 +1,63 @@
+package main
+
+import (
+	"crypto/x509"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// caller is who is at the other end of a connection.
+type caller struct {
+	name    string // common name; empty for a stranger
+	role    role   // empty if the certificate carries none
+	from    time.Time
+	until   time.Time
+	refusal error // why he is a stranger
+}
+
+// callerOf judges what a client has shown in its handshake. TLS has checked
+// that he holds the key, nothing else. Dates are checked with each call.
+func callerOf(shown []*x509.Certificate, authority *x509.CertPool) caller {
+	if len(shown) == 0 {
+		return caller{refusal: status.Error(codes.Unauthenticated, "no certificate: this method needs a client certificate of this machine's CA")}
+	}
+	c := shown[0]
+	_, err := c.Verify(x509.VerifyOptions{Roots: authority, CurrentTime: c.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if invalid, ok := err.(x509.CertificateInvalidError); ok && invalid.Reason == x509.IncompatibleUsage {
+		return caller{refusal: status.Errorf(codes.Unauthenticated, "the certificate of %q is not a client's", c.Subject.CommonName)}
+	}
+	if err != nil {
+		return caller{refusal: status.Errorf(codes.Unauthenticated, "the certificate of %q was issued by another CA than this machine's: take the one issued here", c.Subject.CommonName)}
+	}
+	out := caller{name: c.Subject.CommonName, from: c.NotBefore, until: c.NotAfter}
+	if o := c.Subject.Organization; len(o) == 1 && rank[role(o[0])] > 0 {
+		out.role = role(o[0])
+	}
+	return out
+}
+
+// may says whether the caller may call a method that needs a role, and if not,
+// what would be right.
+func (c caller) may(path string, needed role, now time.Time) error {
+	switch {
+	case needed == anyone:
+		return nil
+	case c.refusal != nil:
+		return c.refusal
+	case now.After(c.until):
+		return status.Errorf(codes.Unauthenticated, "the certificate of %q expired on %s: ask an admin for a new one", c.name, c.until.UTC().Format(time.RFC3339))
+	case now.Before(c.from):
+		return status.Errorf(codes.Unauthenticated, "the certificate of %q begins on %s, and this machine's clock says %s", c.name, c.from.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	case c.role == "":
+		return status.Errorf(codes.PermissionDenied, "the certificate of %q carries no role: its organisation must be one of reader, operator and admin", c.name)
+	case rank[c.role] < rank[needed]:
+		return status.Errorf(codes.PermissionDenied, "%q is %s, and %s needs the role %s", c.name, c.role, methodOf(path), needed)
+	}
+	return nil
+}
+
+// methodOf returns the last part of a path: ListLinks.
+func methodOf(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
