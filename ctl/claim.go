@@ -140,7 +140,11 @@ func (c *call) claim1(code trust.Code, m *machine) (*x509.Certificate, error) {
 		return nil, fail(exitAuth, "%s answered without knowing the pairing code: it is not the machine that shows it", m.Address)
 	}
 	m.Authority, m.Certificate = toPEM(pemCertificate, answer.Authority), toPEM(pemCertificate, answer.Certificate)
-	return checkIssued(answer.Certificate, answer.Authority, key)
+	cert, err := checkIssued(answer.Certificate, answer.Authority, key)
+	if err == nil {
+		m.Life = lifeOf(cert)
+	}
+	return cert, err
 }
 
 func explainClaim(err error) error {

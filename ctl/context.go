@@ -36,6 +36,11 @@ func addContext(c *call) error {
 	if _, err := m.clientTLS(); err != nil {
 		return err
 	}
+	cert, err := parseCertificate(fileCertificate, m.Certificate)
+	if err != nil {
+		return err
+	}
+	m.Life = lifeOf(cert)
 	s, err := c.openStore()
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -37,6 +38,10 @@ var reconnect = grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, MaxDelay: 2 * time.Second},
 	MinConnectTimeout: connectTimeout,
 }
+
+// stillThere finds out that a machine has gone without a word while a log is
+// followed. A machine allows a ping every 10 s.
+var stillThere = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}
 
 // withPort completes an address that a user typed.
 func withPort(address string) (string, error) {
@@ -72,7 +77,7 @@ func dial(address string, config *tls.Config, timeout time.Duration) (*conn, err
 	seen := &handshakes{}
 	cc, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(&watchedTLS{credentials.NewTLS(config), seen}),
-		grpc.WithContextDialer(seen.dial), grpc.WithConnectParams(reconnect))
+		grpc.WithContextDialer(seen.dial), grpc.WithConnectParams(reconnect), grpc.WithKeepaliveParams(stillThere))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
@@ -187,7 +192,7 @@ func explainTLS(address string, err error) error {
 	case errors.As(err, &invalid):
 		return fail(exitAuth, "%s shows a certificate that cannot be trusted: %w", address, err)
 	}
-	return fail(exitConnection, "%s does not speak the API's TLS: %w", address, err)
+	return fail(exitConnection, "%s ends the TLS handshake (%w): it is starting, or something else listens there", address, err)
 }
 
 // explainName says by which names the machine may be called.

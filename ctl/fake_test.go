@@ -57,7 +57,7 @@ func newFake(t *testing.T) *fake {
 	f.caKey = newTestKey(t)
 	f.ca = f.sign(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "Dactyl OS CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, -365*24*time.Hour, 3650*24*time.Hour, &f.caKey.PublicKey)
+	}, 3650*24*time.Hour, &f.caKey.PublicKey)
 	methods := map[string][]string{}
 	for _, r := range f.routes {
 		methods[r.method.Service] = append(methods[r.method.Service], r.method.Name)
@@ -74,15 +74,18 @@ func newTestKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-// sign makes a certificate of the template, valid from and until so long from now.
-func (f *fake) sign(template *x509.Certificate, from, until time.Duration, public any) *x509.Certificate {
+// dawn is when all of a machine's certificates begin.
+var dawn = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// sign makes a certificate of the template, valid until so long from now.
+func (f *fake) sign(template *x509.Certificate, until time.Duration, public any) *x509.Certificate {
 	f.t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	template.SerialNumber = serial
-	template.NotBefore, template.NotAfter = time.Now().Add(from), time.Now().Add(until)
+	template.NotBefore, template.NotAfter = dawn, time.Now().Add(until)
 	parent := f.ca
 	if parent == nil {
 		parent = template
@@ -98,20 +101,20 @@ func (f *fake) sign(template *x509.Certificate, from, until time.Duration, publi
 	return cert
 }
 
-func (f *fake) client(name, role string, from, until time.Duration, public any) *x509.Certificate {
+func (f *fake) client(name, role string, until time.Duration, public any) *x509.Certificate {
 	return f.sign(&x509.Certificate{
 		Subject: pkix.Name{CommonName: name, Organization: []string{role}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, from, until, public)
+	}, until, public)
 }
 
-// context is what this computer has after a claim.
+// context is what this computer has of a machine; its certificate came at from.
 func (f *fake) context(name, address, role string, from, until time.Duration) machine {
 	key, text, err := newKey()
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	cert := f.client(name, role, from, until, &key.PublicKey)
-	return machine{Name: name, Address: address, Authority: toPEM(pemCertificate, f.ca.Raw), Certificate: toPEM(pemCertificate, cert.Raw), Key: text}
+	cert := f.client(name, role, until, &key.PublicKey)
+	return machine{Name: name, Address: address, Life: until - from, Authority: toPEM(pemCertificate, f.ca.Raw), Certificate: toPEM(pemCertificate, cert.Raw), Key: text}
 }
 
 // chain is the server certificate with the CA behind it.
@@ -125,7 +128,7 @@ func (f *fake) chain() tls.Certificate {
 		}
 	}
 	key := newTestKey(f.t)
-	leaf := f.sign(template, -time.Hour, 24*time.Hour, &key.PublicKey)
+	leaf := f.sign(template, 24*time.Hour, &key.PublicKey)
 	return tls.Certificate{Certificate: [][]byte{leaf.Raw, f.ca.Raw}, PrivateKey: key}
 }
 

@@ -116,6 +116,11 @@ func request(key *ecdsa.PrivateKey, name string) ([]byte, error) {
 	return csr, nil
 }
 
+// lifeOf is the life of a certificate that has just come.
+func lifeOf(cert *x509.Certificate) time.Duration {
+	return time.Until(cert.NotAfter).Round(time.Second)
+}
+
 // state says how long a certificate is still good for.
 type state struct {
 	notAfter time.Time
@@ -124,16 +129,16 @@ type state struct {
 	warn     bool
 }
 
-func stateOf(cert *x509.Certificate, now time.Time) state {
-	life, left := cert.NotAfter.Sub(cert.NotBefore), cert.NotAfter.Sub(now)
-	return state{cert.NotAfter, left, left < life/3, left < min(warnBefore, life/3)}
+func stateOf(notAfter time.Time, life time.Duration, now time.Time) state {
+	left := notAfter.Sub(now)
+	return state{notAfter, left, left < life/3, left < min(warnBefore, life/3)}
 }
 
 // keepValid renews an admin's certificate when it is due, and warns of the end
 // of any other. It is no reason for the command to fail.
 func (c *call) keepValid(s *session) {
 	cert, err := parseCertificate("certificate", s.machine.Certificate)
-	if err != nil || !stateOf(cert, time.Now()).due || c.ctx.Err() != nil {
+	if err != nil || !stateOf(cert.NotAfter, s.machine.Life, time.Now()).due || c.ctx.Err() != nil {
 		return
 	}
 	if role(cert) != "admin" {
@@ -155,8 +160,8 @@ func (c *call) warnOfEnd(m machine) {
 	if err != nil {
 		return
 	}
-	s := stateOf(cert, time.Now())
-	if !s.warn {
+	s := stateOf(cert.NotAfter, m.Life, time.Now())
+	if !s.warn && s.left > 0 {
 		return
 	}
 	advice := "run dactyl cert renew"
@@ -180,9 +185,8 @@ func (s *session) renew(ctx context.Context, cert *x509.Certificate) (*x509.Cert
 	if err != nil {
 		return nil, err
 	}
-	life := cert.NotAfter.Sub(cert.NotBefore)
 	answer, err := trust.NewClient(s).IssueClient(ctx, &trust.IssueClientRequest{
-		Csr: csr, Role: role(cert), Name: cert.Subject.CommonName, TtlS: int64(min(life, maxTTL) / time.Second),
+		Csr: csr, Role: role(cert), Name: cert.Subject.CommonName, TtlS: int64(min(s.machine.Life, maxTTL) / time.Second),
 	})
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/x509"
 	"testing"
 	"time"
 )
@@ -53,5 +52,5 @@ func TestCertificateStates(t *testing.T) {
 
 func stateAt(life, age time.Duration) state {
 	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return stateOf(&x509.Certificate{NotBefore: made, NotAfter: made.Add(life)}, made.Add(age))
+	return stateOf(made.Add(life), life, made.Add(age))
 }

@@ -253,7 +253,7 @@ func (f fakeTrust) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.Claim
 	switch {
 	case f.claimed == nil:
 		f.claimed = csr.RawSubjectPublicKeyInfo
-		f.admin = f.client("admin", "admin", -time.Hour, 365*24*time.Hour, csr.PublicKey).Raw
+		f.admin = f.client("admin", "admin", 365*24*time.Hour, csr.PublicKey).Raw
 	case !bytes.Equal(f.claimed, csr.RawSubjectPublicKeyInfo):
 		return nil, status.Error(codes.FailedPrecondition, "claimed already")
 	}
@@ -275,7 +275,7 @@ func (f fakeTrust) IssueClient(_ context.Context, r *trust.IssueClientRequest) (
 	if ttl == 0 {
 		ttl = 24 * time.Hour
 	}
-	cert := f.client(r.Name, r.Role, 0, ttl, csr.PublicKey)
+	cert := f.client(r.Name, r.Role, ttl, csr.PublicKey)
 	return &trust.IssueClientResponse{Certificate: cert.Raw, Authority: f.ca.Raw}, nil
 }
 

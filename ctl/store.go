@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
@@ -28,6 +29,10 @@ type machine struct {
 	Authority   string `yaml:"authority,omitempty"`   // the OS CA, PEM
 	Certificate string `yaml:"certificate,omitempty"` // the client's, PEM; empty while a claim is unanswered
 	Key         string `yaml:"key"`                   // its private key, PEM
+
+	// Life is how long the certificate was good for when it came; it does not say
+	// so itself, because all of a machine's certificates begin on the same day.
+	Life time.Duration `yaml:"life,omitempty"`
 }
 
 func (c *contexts) find(name string) *machine {

@@ -73,6 +73,7 @@ func issueCertificate(c *call) error {
 		}
 		made.Certificate = toPEM(pemCertificate, answer.Certificate)
 		made.Authority = toPEM(pemCertificate, answer.Authority)
+		made.Life = lifeOf(cert)
 		if err := c.keepIssued(s.store, made); err != nil {
 			return err
 		}
