@@ -112,7 +112,7 @@ func (k *linux) observe(now time.Time) (snapshot, error) {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		main[0] = family
 		some, err := k.dump(unix.RTM_GETROUTE, main)
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ENOENT) { // the table comes with its first route
 			return s, fmt.Errorf("list routes: %w", err)
 		}
 		routes = append(routes, some...)
