@@ -1,9 +1,7 @@
 package kit
 
 import (
-	"errors"
 	"slices"
-	"syscall"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -23,17 +21,30 @@ const (
 		ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSMakeSym | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile
 )
 
-// landlockSelf restricts all threads and returns the ABI version in force.
+// signalErratum is the fix without which scoped signals stop Go's runtime from
+// reaching its own threads; go-landlock then leaves scopes out.
+const signalErratum = 1 << 1
+
+// landlockSelf restricts all threads and returns the ABI version in force, 0
+// where there is no Landlock.
 func landlockSelf(spec *abi.Spec) (int, error) {
-	version, err := ll.LandlockGetABIVersion()
-	if errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) {
+	version := landlockVersion()
+	if version == 0 {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, err
-	}
 	config, rules := landlockRules(spec)
-	return min(version, landlockABI), config.BestEffort().Restrict(rules...)
+	return version, config.BestEffort().Restrict(rules...)
+}
+
+func landlockVersion() int {
+	version, err := ll.LandlockGetABIVersion()
+	if err != nil {
+		return 0
+	}
+	if fixed, err := ll.LandlockGetErrata(); err != nil || fixed&signalErratum == 0 {
+		version = min(version, landlockABI-1)
+	}
+	return min(version, landlockABI)
 }
 
 // landlockRules is what spec allows: everything handled by the config and not

@@ -19,9 +19,14 @@ import (
 func main() { kit.Main(children[os.Getenv("KIT_CHILD")]) }
 
 var children = map[string]func(context.Context, *kit.Daemon) error{
-	"serves":        servesSetup,
-	"abuses":        abusesSetup,
-	"files":         filesSetup,
+	"serves": servesSetup,
+	"abuses": abusesSetup,
+	"files":  filesSetup,
+	"mounts": mountsSetup,
+	"answers": func(_ context.Context, d *kit.Daemon) error {
+		kube.Register(d.IPC, kubeServer{func() {}})
+		return nil
+	},
 	"misconfigured": func(context.Context, *kit.Daemon) error { return kit.Misconfigured(errors.New("no such disk")) },
 	"unwanted": func(context.Context, *kit.Daemon) error {
 		return fmt.Errorf("look for a screen: %w", kit.Unwanted(errors.New("none")))
@@ -131,6 +136,17 @@ func filesSetup(_ context.Context, d *kit.Daemon) error {
 			}
 		}
 		return errors.New("all tried")
+	})
+	return nil
+}
+
+func mountsSetup(_ context.Context, d *kit.Daemon) error {
+	d.Go("mount", func(context.Context) error {
+		if err := unix.Mount("none", d.Spec.Mount[0], "tmpfs", 0, ""); err != nil {
+			return err
+		}
+		d.Log.Info("mounted")
+		return nil
 	})
 	return nil
 }
