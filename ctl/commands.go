@@ -113,6 +113,7 @@ func (a *app) root() *cobra.Command {
 		Use:           "dactyl",
 		Short:         "Manage machines that run Dactyl",
 		Long:          "dactyl manages machines that run Dactyl: it writes images to disks, claims new machines and speaks their API.\n\n" + exitHelp,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,

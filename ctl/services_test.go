@@ -38,7 +38,7 @@ const epoch = 1767225600 // 2026-01-01
 
 func (f *fake) register(r ipc.Registrar) {
 	machineapi.Register(r, fakeMachine{f})
-	log.Register(r, fakeLog{})
+	log.Register(r, fakeLog{f})
 	network.Register(r, fakeNetwork{})
 	storage.Register(r, fakeStorage{})
 	systime.Register(r, fakeTime{})
@@ -108,8 +108,8 @@ func (fakeMachine) SetHostname(context.Context, *machineapi.SetHostnameRequest) 
 }
 
 // fakeLog has three daemons: networkd with three lines; moving, whose logd is
-// replaced after two lines; none else.
-type fakeLog struct{}
+// replaced after two lines; booting, whose machine boots anew after two lines.
+type fakeLog struct{ *fake }
 
 var logLines = []*log.Line{
 	{Cursor: 1, TimeUnixNs: epoch*1e9 + 5e6, Text: "eth0: carrier"},
@@ -132,8 +132,15 @@ func sendLines(after uint64, tail uint32, to ipc.Sender[*log.Line], lines []*log
 	return nil
 }
 
-func (fakeLog) ReadLog(_ context.Context, r *log.ReadLogRequest, to ipc.Sender[*log.Line]) error {
+func (f fakeLog) ReadLog(_ context.Context, r *log.ReadLogRequest, to ipc.Sender[*log.Line]) error {
 	switch {
+	case r.Daemon == "booting":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.boot++; f.boot > 2 {
+			return errors.Join(sendLines(r.After, 0, to, logLines[:1]), status.Error(codes.FailedPrecondition, "the end of the test"))
+		}
+		return errors.Join(sendLines(r.After, 0, to, logLines[:2]), status.Error(codes.Unavailable, "the machine goes down"))
 	case r.Daemon == "networkd":
 		return sendLines(r.After, r.Tail, to, logLines)
 	case r.Daemon == "moving" && r.After == 0:

@@ -135,13 +135,15 @@ func (h Host) checkUse(path, dir string) error {
 // checkHolders refuses a disk on which another device is built.
 func (h Host) checkHolders(path, dir string) error {
 	for _, part := range append([]string{dir}, partitions(dir)...) {
-		for _, holder := range holders(part) {
-			name := filepath.Base(holder)
-			if dm := word(holder, "dm/name"); dm != "" {
-				name += " (" + dm + ")"
-			}
-			return refuse("%s is in use: %s belongs to %s; close that first", path, filepath.Base(part), name)
+		held := holders(part)
+		if len(held) == 0 {
+			continue
 		}
+		name := filepath.Base(held[0])
+		if dm := word(held[0], "dm/name"); dm != "" {
+			name += " (" + dm + ")"
+		}
+		return refuse("%s is in use: %s belongs to %s; close that first", path, filepath.Base(part), name)
 	}
 	return nil
 }
