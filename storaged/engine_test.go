@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 var update = flag.Bool("update", false, "write what the stories' commands print into testdata")
@@ -252,4 +253,41 @@ func TestGrowthSteps(t *testing.T) {
 			t.Errorf("from %d to %d: %d, want %d", c.from, c.to, got, c.want)
 		}
 	}
+}
+
+// busyKernel is being grown by another process for the first few tries.
+type busyKernel struct {
+	kernel
+	busy  int
+	grown []uint64
+}
+
+func (k *busyKernel) grow(_ volume, blocks uint64) error {
+	if k.busy--; k.busy >= 0 {
+		return errBusy
+	}
+	k.grown = append(k.grown, blocks)
+	return nil
+}
+
+// A replaced storaged finishes its last step while the new one waits.
+func TestGrowWaitsForThePredecessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &busyKernel{busy: 3}
+		if err := growOne(t.Context(), k, growth{ephemeral, 4096, 10, 20}); err != nil || fmt.Sprint(k.grown) != "[20]" {
+			t.Errorf("grown %v, %v", k.grown, err)
+		}
+	})
+}
+
+// SIGTERM ends the waiting.
+func TestGrowEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*busyWait)
+		defer cancel()
+		err := growOne(ctx, &busyKernel{busy: 1 << 30}, growth{ephemeral, 4096, 10, 20})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
 }

@@ -64,7 +64,7 @@ func (m *machine) disks() ([]*storage.Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	system, err := m.bootDisk(all)
+	system, err := m.bootDiskName(all)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (m *machine) disks() ([]*storage.Disk, error) {
 			SizeBytes: m.sys.number(b, "size") * gpt.SectorSize,
 			Transport: transport(b.path),
 			Removable: m.sys.number(b, "removable") == 1, ReadOnly: m.sys.number(b, "ro") == 1,
-			System: system != nil && system.name == b.name,
+			System: system == b.name,
 		})
 	}
 	return list, nil

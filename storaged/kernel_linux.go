@@ -1,12 +1,11 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"unsafe"
+	"slices"
 
 	"github.com/dactyl-os/dactyl/storaged/internal/ext4"
 	"github.com/dactyl-os/dactyl/storaged/internal/gpt"
@@ -29,11 +28,10 @@ type machine struct {
 	root func(all []block) (string, error)
 	// label names a partition as the kernel read it from the GPT.
 	label func(b block) string
-	dirs  map[volume]*os.File // of mounted ext4s: Landlock will not let them be opened for an ioctl later
 }
 
 func openMachine() (*machine, error) {
-	m := &machine{sys: "/sys", dev: "/dev", template: templatePath, dirs: map[volume]*os.File{}}
+	m := &machine{sys: "/sys", dev: "/dev", template: templatePath}
 	var st unix.Stat_t
 	if err := unix.Stat(m.template, &st); err != nil {
 		return nil, fmt.Errorf("stat %s: %w", m.template, err)
@@ -69,19 +67,11 @@ func (m *machine) observe() (observation, error) {
 
 // bootDisk is the disk with the root's partition, nil if there is none.
 func (m *machine) bootDisk(all []block) (*disk, error) {
-	root, err := m.root(all)
-	if err != nil || root == "" {
+	name, err := m.bootDiskName(all)
+	if err != nil || name == "" {
 		return nil, err
 	}
-	d := &disk{}
-	for _, b := range all {
-		if b.name == root {
-			d.name = b.disk
-		}
-	}
-	if d.name == "" {
-		return nil, nil
-	}
+	d := &disk{name: name}
 	for _, b := range all {
 		switch {
 		case b.name == d.name:
@@ -91,6 +81,18 @@ func (m *machine) bootDisk(all []block) (*disk, error) {
 		}
 	}
 	return d, m.readTables(d)
+}
+
+func (m *machine) bootDiskName(all []block) (string, error) {
+	root, err := m.root(all)
+	if err != nil || root == "" {
+		return "", err
+	}
+	i := slices.IndexFunc(all, func(b block) bool { return b.name == root })
+	if i < 0 {
+		return "", fmt.Errorf("the root is on %s, which is not there", root)
+	}
+	return all[i].disk, nil
 }
 
 func (m *machine) readTables(d *disk) error {
@@ -130,31 +132,30 @@ func (m *machine) mountedOn(spec volumeSpec, all []block) (mounted, error) {
 		return mounted{on: inMemory}, nil
 	}
 	for _, b := range all {
-		if b.dev == devString(st.Dev) && spec.filesystem == "ext4" {
-			return m.mountedExt4(spec, b.name)
-		} else if b.dev == devString(st.Dev) {
+		switch {
+		case b.dev != devString(st.Dev):
+		case spec.filesystem == "ext4":
+			return m.mountedExt4(b.name), nil
+		default:
 			return mounted{on: b.name}, nil
 		}
 	}
 	return mounted{}, nil
 }
 
-func (m *machine) mountedExt4(spec volumeSpec, device string) (mounted, error) {
+// mountedExt4 reads what matters of a filesystem in use. If the disk has died under
+// it, storaged still starts, to tell.
+func (m *machine) mountedExt4(device string) mounted {
 	f, err := m.open(device)
 	if err != nil {
-		return mounted{}, err
+		return mounted{on: device}
 	}
 	defer f.Close()
 	super, err := ext4.ReadSuperblock(f)
 	if err != nil {
-		return mounted{}, fmt.Errorf("%s: %w", device, err)
+		return mounted{on: device}
 	}
-	if m.dirs[spec.volume] == nil {
-		if m.dirs[spec.volume], err = os.Open(m.target(spec)); err != nil {
-			return mounted{}, err
-		}
-	}
-	return mounted{device, super.MadeByBuilder(), super.Blocks, super.BlockSize}, nil
+	return mounted{device, super.MadeByBuilder(), super.Blocks, super.BlockSize}
 }
 
 func (m *machine) do(s step, o observation) error {
@@ -173,114 +174,4 @@ func (m *machine) do(s step, o observation) error {
 		return m.renewUUID(s.volume)
 	}
 	panic("BUG: no step " + s.String())
-}
-
-func (m *machine) writeTable(s step, d *disk) error {
-	f, err := os.OpenFile(m.node(d.name), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := writeTableTo(f, s, d); err != nil {
-		return fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return f.Sync()
-}
-
-func writeTableTo(f interface {
-	ReadAt([]byte, int64) (int, error)
-	WriteAt([]byte, int64) (int, error)
-}, s step, d *disk) error {
-	if s.verb == coverDisk {
-		b, err := gpt.ReadMBR(f)
-		if err != nil {
-			return err
-		}
-		return b.Cover(f, d.sectors)
-	}
-	want, _, err := d.wantedTable()
-	if err != nil {
-		return err
-	}
-	return want.Write(f, s.copy)
-}
-
-// blkpgPartition is struct blkpg_partition of linux/blkpg.h.
-type blkpgPartition struct {
-	start, length int64 // bytes
-	number        int32
-	_             [128]byte // names, unused
-}
-
-// growPartition tells the kernel what the table says; BLKRRPART, which reads it
-// anew, is refused while any partition is in use.
-func (m *machine) growPartition(s step, d *disk) error {
-	want, _, err := d.wantedTable()
-	if err != nil {
-		return err
-	}
-	f, err := m.open(d.name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for _, p := range want.Partitions() {
-		if have := d.byNumber(p.Number); have == nil || have.name != s.device {
-			continue
-		}
-		arg := blkpgPartition{start: int64(p.First * gpt.SectorSize), length: int64(p.Sectors() * gpt.SectorSize), number: int32(p.Number)}
-		call := unix.BlkpgIoctlArg{Op: unix.BLKPG_RESIZE_PARTITION, Datalen: int32(unsafe.Sizeof(arg)), Data: (*byte)(unsafe.Pointer(&arg))}
-		return ioctl(f, unix.BLKPG, unsafe.Pointer(&call))
-	}
-	panic("BUG: no partition " + s.device)
-}
-
-func (m *machine) remake(device string) error {
-	from, err := os.Open(m.template)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(m.node(device), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	return ext4.Copy(to, from)
-}
-
-// ioctls of ext4, from linux/ext4.h.
-const (
-	ext4ResizeFS = 0x40086610
-	ext4SetUUID  = 0x4008662c
-)
-
-// fsuuid is struct fsuuid of linux/ext4.h.
-type fsuuid struct {
-	length, flags uint32
-	uuid          [16]byte
-}
-
-func (m *machine) renewUUID(v volume) error {
-	arg := fsuuid{length: 16}
-	rand.Read(arg.uuid[:])
-	arg.uuid[6] = arg.uuid[6]&0x0f | 0x40 // version 4: random
-	arg.uuid[8] = arg.uuid[8]&0x3f | 0x80
-	return ioctl(m.dirs[v], ext4SetUUID, unsafe.Pointer(&arg))
-}
-
-func (m *machine) grow(v volume, blocks uint64) error {
-	err := ioctl(m.dirs[v], ext4ResizeFS, unsafe.Pointer(&blocks))
-	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%w: %w", errBusy, err)
-	}
-	return err
-}
-
-func ioctl(f *os.File, request uint, arg unsafe.Pointer) error {
-	_, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), uintptr(request), uintptr(arg))
-	if e != 0 {
-		return fmt.Errorf("ioctl %#x of %s: %w", request, f.Name(), e)
-	}
-	return nil
 }

@@ -121,7 +121,7 @@ func (d *testDisk) machine() *machine {
 	}
 	m := &machine{
 		sys: "/sys", dev: filepath.Join(d.dir, "dev"), prefix: d.dir,
-		template: filepath.Join(d.dir, "EPHEMERAL"), rootDev: st.Dev, dirs: map[volume]*os.File{},
+		template: filepath.Join(d.dir, "EPHEMERAL"), rootDev: st.Dev,
 		root:  func([]block) (string, error) { return d.name + "p2", nil },
 		label: func(b block) string { return layout[b.number-1].label },
 	}
@@ -146,7 +146,7 @@ func (d *testDisk) machine() *machine {
 }
 
 // settle runs storaged until the end, and returns what it wrote to the log.
-func (d *testDisk) settle(m *machine) (observation, string) {
+func (d *testDisk) settle(m *machine) string {
 	d.t.Helper()
 	var b strings.Builder
 	log := slog.New(teller{&b})
@@ -155,14 +155,10 @@ func (d *testDisk) settle(m *machine) (observation, string) {
 		d.t.Fatalf("%v, after\n%s", err, b.String())
 	}
 	growAll(context.Background(), m, growths(o), log)
-	return o, strings.NewReplacer(d.name+"p", "sda", d.name, "sda").Replace(b.String())
+	return strings.NewReplacer(d.name+"p", "sda", d.name, "sda").Replace(b.String())
 }
 
-func (d *testDisk) unmount(m *machine) {
-	for _, f := range m.dirs {
-		f.Close()
-	}
-	clear(m.dirs)
+func (d *testDisk) unmount() {
 	for _, dir := range []string{"boot", "state", "var"} {
 		if err := unix.Unmount(filepath.Join(d.dir, dir), 0); err != nil && err != unix.EINVAL {
 			d.t.Error(err)
@@ -203,12 +199,12 @@ func want(t *testing.T, log string, lines ...string) {
 func TestRealDisk(t *testing.T) {
 	d := newTestDisk(t)
 	m := d.machine()
-	t.Cleanup(func() { d.unmount(m) })
+	t.Cleanup(d.unmount)
 
-	_, log := d.settle(m)
+	log := d.settle(m)
 	want(t, log, "write backup table of sda", "write primary table of sda", "cover disk in MBR sda", "grow partition sda5",
 		"mount sda4 on /state", "renew UUID of state", "mount sda5 on /var", "renew UUID of ephemeral", "grown ephemeral to 1662 MiB")
-	_, log = d.settle(m)
+	log = d.settle(m)
 	want(t, log)
 	u, err := m.usage(ephemeral, d.name+"p5")
 	if err != nil || u.size < 1500<<20 && mayGrow || u.readOnly || u.errors != 0 {
@@ -218,26 +214,23 @@ func TestRealDisk(t *testing.T) {
 	if err := os.WriteFile(mark, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.unmount(m)
+	d.unmount()
 	d.judge(m, "GROWN")
 
-	_, log = d.settle(m)
+	log = d.settle(m)
 	want(t, log, "mount sda4", "mount sda5")
 	if _, err := os.Stat(mark); err != nil {
 		t.Error(err)
 	}
-	d.unmount(m)
+	d.unmount()
 
 	d.destroy(m.node(d.name + "p5"))
-	o, log := d.settle(m)
+	log = d.settle(m)
 	want(t, log, "mount sda4", "mount sda5 on /var -> ", "remake sda5", "mount sda5 on /var", "renew UUID", "/var: note: made anew: ", "grown ephemeral")
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("a file survived that EPHEMERAL was made anew")
 	}
-	if o.mounted[state].on != d.name+"p4" {
-		t.Errorf("mounted %v", o.mounted)
-	}
-	d.unmount(m)
+	d.unmount()
 	d.judge(m, "MADE ANEW")
 }
 

@@ -18,7 +18,8 @@ type volumeSpec struct {
 	filesystem string
 	options    []option
 	flags      mountFlags
-	memory     []option // of the tmpfs that may stand in for it; none if nothing may
+	memory     []option // of the tmpfs that stands in for it if there is no disk; none if nothing does
+	mayBeLost  bool     // so it is made anew, or is memory, if it will not mount
 }
 
 // option is a filesystem's option; a flag has no value.
@@ -33,9 +34,21 @@ var ext4Options = []option{{"errors", "remount-ro"}, {"data", "ordered"}}
 // volumes in the order in which they are mounted; all are nosuid, nodev and
 // noatime. Containers' files are run from EPHEMERAL, so it is not noexec.
 var volumes = []volumeSpec{
-	{boot, "ESP", "/boot", "vfat", []option{{"uid", "0"}, {"gid", "0"}, {"umask", "0022"}}, mountFlags{readOnly: true, noExec: true}, nil},
-	{state, "STATE", "/state", "ext4", ext4Options, mountFlags{noExec: true}, []option{{"size", "16m"}, {"mode", "0755"}, {"uid", "0"}, {"gid", "0"}}},
-	{ephemeral, "EPHEMERAL", "/var", "ext4", ext4Options, mountFlags{}, []option{{"size", "50%"}, {"mode", "0755"}, {"uid", "0"}, {"gid", "0"}}},
+	{
+		volume: boot, label: "ESP", target: "/boot", filesystem: "vfat",
+		options: []option{{"uid", "0"}, {"gid", "0"}, {"umask", "0022"}},
+		flags:   mountFlags{readOnly: true, noExec: true},
+	},
+	{
+		volume: state, label: "STATE", target: "/state", filesystem: "ext4",
+		options: ext4Options, flags: mountFlags{noExec: true},
+		memory: []option{{"size", "16m"}, {"mode", "0755"}, {"uid", "0"}, {"gid", "0"}},
+	},
+	{
+		volume: ephemeral, label: "EPHEMERAL", target: "/var", filesystem: "ext4",
+		options: ext4Options, mayBeLost: true,
+		memory: []option{{"size", "50%"}, {"mode", "0755"}, {"uid", "0"}, {"gid", "0"}},
+	},
 }
 
 func specOf(v volume) volumeSpec {

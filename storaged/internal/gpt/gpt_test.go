@@ -2,6 +2,7 @@ package gpt
 
 import (
 	"bytes"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -173,14 +174,52 @@ func TestForeignMBR(t *testing.T) {
 	}
 }
 
-// A disk may hold anything.
+// A disk may hold anything, under checksums that are right.
 func FuzzRead(f *testing.F) {
-	f.Add(make([]byte, 3*SectorSize))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, c := range []Copy{Primary, Backup} {
-			if table, err := Read(bytes.NewReader(b), c, uint64(len(b)/SectorSize)); err == nil {
-				table.Partitions()
+	f.Add(header(1, 34, 2000, 2, 4, 128), bytes.Repeat([]byte{1}, 512))
+	f.Add(header(1, 0, 1<<63, 1<<62, 1<<31, 1<<31), []byte{})
+	f.Add(header(1, 34, 2000, 2, 1, 1<<20), []byte{1})
+	f.Fuzz(func(t *testing.T, h, entries []byte) {
+		disk := make([]byte, 2048*SectorSize)
+		copy(disk[SectorSize:], h[:min(len(h), SectorSize)])
+		copy(disk[2*SectorSize:], entries)
+		table, err := Read(bytes.NewReader(seal(disk)), Primary, 2048)
+		if err != nil {
+			return
+		}
+		for _, p := range table.Partitions() {
+			if p.Last >= 2048 || p.First > p.Last {
+				t.Errorf("partition %+v", p)
+			}
+			if fit, err := table.Fit(4096); err == nil {
+				fit.Extend(p.Number, fit.Last())
 			}
 		}
 	})
+}
+
+func header(own, first, last, array uint64, count, size uint32) []byte {
+	h := make([]byte, SectorSize)
+	copy(h, signature)
+	le.PutUint32(h[12:], headerSize)
+	le.PutUint64(h[24:], own)
+	le.PutUint64(h[40:], first)
+	le.PutUint64(h[48:], last)
+	le.PutUint64(h[72:], array)
+	le.PutUint32(h[80:], count)
+	le.PutUint32(h[84:], size)
+	return h
+}
+
+// seal makes the primary's checksums right.
+func seal(disk []byte) []byte {
+	h := disk[SectorSize : 2*SectorSize]
+	from, length := le.Uint64(h[72:]), uint64(le.Uint32(h[80:]))*uint64(le.Uint32(h[84:]))
+	if from < 2048 && length <= uint64(len(disk))-from*SectorSize {
+		le.PutUint32(h[88:], crc32.ChecksumIEEE(disk[from*SectorSize:][:length]))
+	}
+	size := min(le.Uint32(h[12:]), SectorSize)
+	clear(h[16:20])
+	le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:size]))
+	return disk
 }
