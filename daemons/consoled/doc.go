@@ -17,7 +17,7 @@
 //	fingerprint: 5e88…
 //	Kubernetes: no cluster configured
 //	timed: backoff: …            (each daemon that is not up)
-//	dactyl 0.1.0 ready           (or "starting: …", with what is missing)
+//	dactyl 0.1.0 ready           (or "not ready: …", with what is missing)
 //
 // The screen is drawn whole when something has changed, with all daemons.
 //

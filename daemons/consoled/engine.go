@@ -109,7 +109,7 @@ func (v view) title() string {
 // standing is the last line.
 func (v view) standing() string {
 	if m := v.missing(); m != "" {
-		return clean("starting: " + m)
+		return clean("not ready: " + m)
 	}
 	return clean("dactyl " + v.system.version + " ready")
 }

@@ -181,6 +181,7 @@ func TestGivesSignsOfLife(t *testing.T) {
 	if line, err := c.notify.ReadString('\n'); line != "\n" || err != nil {
 		t.Errorf("%q, %v; want an empty line", line, err)
 	}
+	c.waitLine(t, "alive") // what OnBeat was given was asked before
 }
 
 func TestSealedThreadsAreRefused(t *testing.T) {

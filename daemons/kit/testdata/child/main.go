@@ -49,6 +49,7 @@ func servesSetup(ctx context.Context, d *kit.Daemon) error {
 	// The first answer is held back until the process has been told to end.
 	first := sync.OnceFunc(func() { d.Log.Info("asked"); <-ctx.Done() })
 	kube.Register(d.IPC, kubeServer{first})
+	d.OnBeat(func() { d.Log.Info("alive") })
 	d.OnStop(func(context.Context) { d.Log.Info("stopping") })
 	d.Go("wait", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 	return nil
