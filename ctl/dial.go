@@ -29,6 +29,8 @@ const (
 	// connectTimeout is for one TCP connection: a machine that is off should be
 	// reported as such, not as a slow answer.
 	connectTimeout = 5 * time.Second
+	// alertWait is for an alert that has been sent before its connection ended.
+	alertWait = 100 * time.Millisecond
 )
 
 // reconnect is how soon a lost connection is tried again: gRPC's own delays grow
@@ -222,9 +224,25 @@ type watchedConn struct {
 
 func (c *watchedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	c.notice(err)
+	return n, err
+}
+
+// Write looks for the alert when the other side has closed: it may have come
+// before gRPC begins to read.
+func (c *watchedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		_ = c.SetReadDeadline(time.Now().Add(alertWait))
+		_, alert := c.Conn.Read(make([]byte, 1))
+		c.notice(alert)
+	}
+	return n, err
+}
+
+func (c *watchedConn) notice(err error) {
 	var alert *net.OpError
 	if errors.As(err, &alert) && alert.Op == "remote error" {
 		c.seen.set(nil, err)
 	}
-	return n, err
 }
