@@ -21,7 +21,7 @@ var (
 	namePattern = regexp.MustCompile(`^[a-z][a-z0-9-]{1,30}$`)
 	// mayHave are the capabilities that a daemon may ask for at all. What is not
 	// here would make confinement meaningless (SYS_PTRACE, SYS_MODULE, DAC_OVERRIDE …).
-	mayHave = []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYSLOG", "SYS_ADMIN", "SYS_TIME"}
+	mayHave = []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYSLOG", "SYS_ADMIN", "SYS_RESOURCE", "SYS_TIME"}
 )
 
 const (

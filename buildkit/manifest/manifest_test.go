@@ -57,7 +57,7 @@ func TestBrokenManifestsSayWhatWouldBeRight(t *testing.T) {
 		{"whole machine", `"/sys/class/net"`, `"/"`, `[read] /: an absolute, clean path below /`},
 		{"memory", `"32MiB"`, `"32"`, `[limits] memory = "32": a number of MiB or GiB, such as "64MiB"`},
 		{"pids", `pids = 16`, `pids = 1`, `[limits] pids = 1: 8 (a Go program's threads) to 4096`},
-		{"syscalls", `[read]`, "[syscalls]\nexec = \"run things\"\n[read]", `[syscalls] exec: not one of block`},
+		{"syscalls", `[read]`, "[syscalls]\nexec = \"run things\"\n[read]", `[syscalls] exec: not one of network`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := strings.Replace(good, c.from, c.to, 1)

@@ -19,7 +19,7 @@ import (
 )
 
 // capability numbers, from linux/capability.h.
-var capability = map[string]uint{"NET_BIND_SERVICE": 10, "NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21, "SYS_TIME": 25, "SYSLOG": 34}
+var capability = map[string]uint{"NET_BIND_SERVICE": 10, "NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21, "SYS_RESOURCE": 24, "SYS_TIME": 25, "SYSLOG": 34}
 
 func TestWallsAreAsPromised(t *testing.T) {
 	r := vm.Boot(t, vm.Config{})
