@@ -81,3 +81,7 @@ func (c *cgroups) remove(name daemonName, id int) error {
 	}
 	return os.Remove(dir)
 }
+
+// close removes what is left when all daemons are down. On a machine it would
+// not matter; another Linux would keep it.
+func (c *cgroups) close() { os.Remove(c.dir) }

@@ -32,13 +32,20 @@ const (
 	maxBinary = 128 << 20
 )
 
-func registerDev(r ipc.Registrar, m *machine) { pb.Register(r, &devServer{m: m}) }
+func registerDev(r ipc.Registrar, m *machine) { pb.Register(r, &devServer{m, &replacements}) }
+
+// replacements is one for all callers, as is the directory.
+var replacements replacing
+
+type replacing struct {
+	busy sync.Mutex // held by the one change at a time; guards last
+	last int        // number of the last binary
+}
 
 // devServer serves dactyl.dev.v1.Dev.
 type devServer struct {
-	m    *machine
-	busy sync.Mutex // held by the one change at a time; guards last
-	last int        // number of the last binary
+	m *machine
+	*replacing
 }
 
 // ReplaceDaemon implements pb.Server.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -61,7 +60,7 @@ func startProcess(p *program, cgroup *os.File) (int, error) {
 		return 0, fmt.Errorf("clone3: %w", errno)
 	}
 	var f failure
-	switch err := binary.Read(report, binary.NativeEndian, &f); err {
+	switch _, err := io.ReadFull(report, (*[unsafe.Sizeof(f)]byte)(unsafe.Pointer(&f))[:]); err {
 	case io.EOF: // closed by execve
 		return int(pid), nil
 	case nil:

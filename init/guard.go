@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"net"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
@@ -15,42 +16,46 @@ import (
 )
 
 // PID 1 must outlive its callers' mistakes and malice. This file bounds how much
-// of it they can have and keeps a bug in a handler from being the machine's end.
+// of it one caller can have, and keeps a bug in a handler from being the
+// machine's end.
 
 const (
 	// maxConnections is per caller and service. A daemon keeps one connection,
 	// and one more for each stream.
 	maxConnections = 64
-	// maxCalls is how many calls of all callers PID 1 has in hand; the rest is
-	// turned away at once.
-	maxCalls = 128
+	// maxCalls is how many calls of a caller to a service are worked on at a
+	// time; the others wait. No handler takes long but RestartDaemon, which is
+	// refused where another of the same daemon runs.
+	maxCalls = 16
+	// maxGoroutines is what no honest use comes near. Only answers that nobody
+	// reads add up to it; then their caller is hung up on.
+	maxGoroutines = 16384
 )
 
-// guarded registers services whose handlers cannot panic and are never too many.
+// guarded registers services for one caller.
 type guarded struct {
 	ipc.Registrar
 	log   journal
-	calls *atomic.Int32
+	slots chan struct{} // holds one for every call that is worked on
+	crowd *crowdedListener
 }
 
 // RegisterService implements ipc.Registrar.
-func (g guarded) RegisterService(name string, desc *ttrpc.ServiceDesc) {
+func (g *guarded) RegisterService(name string, desc *ttrpc.ServiceDesc) {
 	for method, handle := range desc.Methods {
 		desc.Methods[method] = func(ctx context.Context, unmarshal func(any) error) (answer any, err error) {
-			defer g.leave(method, &err)
-			if err := g.enter(); err != nil {
+			if err := g.enter(ctx); err != nil {
 				return nil, err
 			}
+			defer g.leave()
+			defer g.survive(method, &err)
 			return handle(ctx, unmarshal)
 		}
 	}
 	for method, stream := range desc.Streams {
 		handle := stream.Handler
 		stream.Handler = func(ctx context.Context, s ttrpc.StreamServer) (answer any, err error) {
-			defer g.leave(method, &err)
-			if err := g.enter(); err != nil {
-				return nil, err
-			}
+			defer g.survive(method, &err)
 			return handle(ctx, s)
 		}
 		desc.Streams[method] = stream
@@ -58,15 +63,22 @@ func (g guarded) RegisterService(name string, desc *ttrpc.ServiceDesc) {
 	g.Registrar.RegisterService(name, desc)
 }
 
-func (g guarded) enter() error {
-	if g.calls.Add(1) > maxCalls {
-		return status.Error(codes.ResourceExhausted, "PID 1 has too many calls in hand")
+func (g *guarded) enter(ctx context.Context) error {
+	if runtime.NumGoroutine() > maxGoroutines {
+		g.crowd.hangUp()
 	}
-	return nil
+	select {
+	case g.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
 }
 
-func (g guarded) leave(method string, err *error) {
-	g.calls.Add(-1)
+func (g *guarded) leave() { <-g.slots }
+
+// survive turns a panic into an answer.
+func (g *guarded) survive(method string, err *error) {
 	if r := recover(); r != nil {
 		g.log.warn("BUG: %s: %v: %s", method, r, debug.Stack())
 		*err = status.Errorf(codes.Internal, "%s: a bug in PID 1, see its log", method)
@@ -99,20 +111,24 @@ func (l *crowdedListener) admit(c *net.UnixConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= maxConnections {
-		still := l.open[:0]
-		for _, o := range l.open {
-			if isOpen(o) {
-				still = append(still, o)
-			}
-		}
-		clear(l.open[len(still):])
-		l.open = still
+		l.open = slices.DeleteFunc(l.open, func(c *net.UnixConn) bool { return !isOpen(c) })
 	}
 	if len(l.open) >= maxConnections {
 		return false
 	}
 	l.open = append(l.open, c)
 	return true
+}
+
+// hangUp closes all connections. An honest caller connects again by itself.
+func (l *crowdedListener) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.open {
+		c.Close()
+	}
+	clear(l.open)
+	l.open = l.open[:0]
 }
 
 // isOpen says whether nobody has closed c.

@@ -13,7 +13,10 @@ import (
 // journal is PID 1's own log. Its lines look like every daemon's and go the same
 // way: into a pipe that logd reads. A full pipe loses them, since PID 1 waits
 // for nobody.
-type journal struct{ pipe int }
+type journal struct {
+	pipe int
+	echo bool // to standard error too
+}
 
 func (j journal) info(format string, args ...any) { j.write("INFO", format, args) }
 func (j journal) warn(format string, args ...any) { j.write("WARN", format, args) }
@@ -21,6 +24,9 @@ func (j journal) warn(format string, args ...any) { j.write("WARN", format, args
 func (j journal) write(level, format string, args []any) {
 	line := level + " " + oneLine(fmt.Sprintf(format, args...)) + "\n"
 	_, _ = unix.Write(j.pipe, []byte(line))
+	if j.echo {
+		os.Stderr.WriteString(line)
+	}
 }
 
 // oneLine keeps text from elsewhere from looking like a line of its own.
@@ -47,15 +53,16 @@ func shout(format string, args ...any) {
 	fmt.Fprintf(kernelLog(), "<3>init: "+format+"\n", args...)
 }
 
-// captureOutput turns PID 1's standard output and error, which libraries write
-// to, to its log, and the last words of a crash to the kernel's.
-func captureOutput(pipe int) error {
+// captureOutput sends the last words of a crash to the kernel's log, and nowhere
+// what libraries print: it is about callers' connections, and they could fill
+// any log with it.
+func captureOutput(null int) error {
 	if err := debug.SetCrashOutput(kernelLog(), debug.CrashOptions{}); err != nil {
 		return fmt.Errorf("turn the crash report to the kernel's log: %w", err)
 	}
 	for fd := 1; fd <= 2; fd++ {
-		if err := unix.Dup3(pipe, fd, 0); err != nil {
-			return fmt.Errorf("turn descriptor %d to the log: %w", fd, err)
+		if err := unix.Dup3(null, fd, 0); err != nil {
+			return fmt.Errorf("silence descriptor %d: %w", fd, err)
 		}
 	}
 	return nil

@@ -166,6 +166,7 @@ func (m *machine) supervise() ending {
 			m.perform(m.fleet.tick(time.Now()))
 		}
 	}
+	m.launcher.groups.close()
 	return m.ending
 }
 

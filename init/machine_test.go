@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -44,7 +43,6 @@ func TestDaemonSeesOnlyItsOwn(t *testing.T) {
 		Name: "echo", Read: []string{"/etc/os-release"}, Write: []string{"/var/lib/dactyl/echo"}, Devices: []string{"/dev/fu*"},
 	}))
 	r := w.report("echo")
-	fmt.Printf("%+v\n", r)
 	want := []string{"/", "/dev", "/dev/full", "/dev/null", "/dev/urandom", "/dev/zero", "/etc", "/etc/os-release",
 		"/lib", "/lib/dactyl", "/lib/dactyl/echo", "/var", "/var/lib", "/var/lib/dactyl", "/var/lib/dactyl/echo"}
 	if !slices.Equal(r.Files, want) {
@@ -75,6 +73,7 @@ func TestGrantedRightsAndMounts(t *testing.T) {
 		abi.Daemon{Name: "mounter", Capabilities: []string{"SYS_ADMIN"}, Mount: []string{"/state"}},
 		abi.Daemon{Name: "user", Tier: 2, Read: []string{"/state"}},
 	))
+	client := pb.NewClient(w.peer("machine"))
 	r := w.report("mounter")
 	if r.Effective != 1<<unix.CAP_SYS_ADMIN || r.Bounding != r.Effective || r.Securebits != securebits {
 		t.Errorf("effective %#x bounding %#x securebits %#x", r.Effective, r.Bounding, r.Securebits)
@@ -87,6 +86,10 @@ func TestGrantedRightsAndMounts(t *testing.T) {
 	}
 	if _, err := os.Stat(w.root + "/state/seen"); err == nil {
 		t.Error("the mount did not reach PID 1's namespace")
+	}
+	w.report("user")
+	if _, err := client.RestartDaemon(context.Background(), &pb.RestartDaemonRequest{Name: "user"}); err != nil {
+		t.Fatal(err)
 	}
 	if r := w.report("user"); !slices.Contains(r.Files, "/state/seen") || len(r.CanWrite) != 0 {
 		t.Errorf("a daemon that reads /state sees %v and writes %v", r.Files, r.CanWrite)

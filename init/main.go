@@ -20,6 +20,10 @@ const (
 )
 
 func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "init: only the kernel starts this program")
+		os.Exit(1)
+	}
 	debug.SetMemoryLimit(memoryLimit)
 	debug.SetGCPercent(gcPercent)
 	how, err := run()
@@ -43,7 +47,7 @@ func run() (ending, error) {
 	if err != nil {
 		return 0, err
 	}
-	log := journal{pipe.write}
+	log := journal{pipe: pipe.write, echo: native}
 	system, err := loadSystem(abi.SystemPath)
 	if err != nil {
 		return 0, err
@@ -59,7 +63,7 @@ func run() (ending, error) {
 		return 0, err
 	}
 	if !native {
-		if err := captureOutput(pipe.write); err != nil {
+		if err := captureOutput(m.launcher.null); err != nil {
 			return 0, err
 		}
 	}

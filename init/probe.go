@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -202,24 +203,24 @@ func (s *probeServer) AbuseSockets(_ context.Context, r *pb.AbuseSocketsRequest)
 	return answer, nil
 }
 
-// abuse opens connections and keeps them until all are open, each with bad
-// manners of its own.
+// abuse opens connections, each with bad manners of its own, and keeps all until
+// PID 1 has had its time with them.
 func abuse(path, service string, r *pb.AbuseSocketsRequest, random *rand.Rand) error {
-	var open []net.Conn
-	defer func() {
-		for _, c := range open {
-			c.Close()
-		}
-	}()
+	var writing sync.WaitGroup
+	defer writing.Wait()
 	for i := range int(r.Connections) {
 		c, err := net.DialTimeout("unix", path, abuseTimeout)
 		if err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
-		open = append(open, c)
-		c.SetDeadline(time.Now().Add(abuseTimeout))
-		// What PID 1 answers, or that it hangs up, is its own affair: it must live.
-		_, _ = c.Write(manners[i%len(manners)](int(r.Bytes), service, random))
+		bytes := manners[i%len(manners)](int(r.Bytes), service, random)
+		writing.Go(func() {
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(abuseTimeout))
+			// What PID 1 makes of it is its own affair: it must live.
+			_, _ = c.Write(bytes)
+			_, _ = c.Read(make([]byte, 1))
+		})
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (r *daemonRoot) fill(d abi.Daemon, binary string) error {
 		return err
 	}
 	for _, path := range d.Read {
-		if err := r.bind(path, path, closed, unix.MS_SLAVE); err != nil {
+		if err := r.bind(path, path, closed, unix.MS_PRIVATE); err != nil {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func (r *daemonRoot) fill(d abi.Daemon, binary string) error {
 		if err := makeOwned(dir, int(d.User)); err != nil {
 			return err
 		}
-		if err := r.bind(dir, dir, closed&^unix.MOUNT_ATTR_RDONLY, unix.MS_SLAVE); err != nil {
+		if err := r.bind(dir, dir, closed&^unix.MOUNT_ATTR_RDONLY, unix.MS_PRIVATE); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,8 @@ func (r *daemonRoot) fill(d abi.Daemon, binary string) error {
 }
 
 // bind clones what is mounted at path, and below it, to be attached at place.
-// Mounts that appear there later follow into a slave, and both ways if shared.
+// What is mounted there later stays outside: it would bring its own attributes
+// and not have these. Only a shared clone passes mounts on, both ways.
 func (r *daemonRoot) bind(path, place string, attributes, propagation uint64) error {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {

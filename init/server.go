@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,14 +20,9 @@ import (
 )
 
 // serve binds PID 1's own sockets, one per caller and service, and answers on
-// them.
+// them. Each has a server of its own, so that no caller is in another's way.
 func (m *machine) serve() error {
-	refused := func(caller, method string) { m.log.warn("call refused caller=%s method=%q", caller, method) }
-	server := ipc.NewServer(refused)
-	g := guarded{server, m.log, new(atomic.Int32)}
-	pb.Register(g, &machineServer{m: m})
-	registerDev(g, m)
-	registerProbe(g, m)
+	machine := &machineServer{m: m}
 	for _, c := range m.system.Init.Callers {
 		door := &door{caller: c, user: userOf(m.system, c.Name), fd: shutFD}
 		if err := door.open(); err != nil {
@@ -38,9 +32,16 @@ func (m *machine) serve() error {
 		if err != nil {
 			return err
 		}
+		server := ipc.NewServer(func(caller, method string) {
+			m.log.warn("call refused caller=%s method=%q", caller, method)
+		})
+		crowd := &crowdedListener{Listener: l}
+		g := &guarded{Registrar: server, log: m.log, slots: make(chan struct{}, maxCalls), crowd: crowd}
+		pb.Register(g, machine)
+		registerDev(g, m)
+		registerProbe(g, m)
 		caller := ipc.Caller{Name: c.Name, Methods: map[string][]string{c.Full: c.Methods}}
-		failed := func(err error) { m.log.warn("%v", err) }
-		if err := server.Listen(&crowdedListener{Listener: l}, caller, failed); err != nil {
+		if err := server.Listen(crowd, caller, func(err error) { m.log.warn("%v", err) }); err != nil {
 			return err
 		}
 	}
