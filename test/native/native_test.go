@@ -3,6 +3,7 @@ package native
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,15 +16,41 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/storage"
+	"github.com/dactyl-os/dactyl/test/vm"
 )
 
 // patience is for a build machine that has other things to do; only what never
 // happens fails by it.
 const patience = 20 * time.Second
 
+// staged is the root that all tests start, each on a copy in memory.
+var staged string
+
 func TestMain(m *testing.M) {
 	Stage()
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// run stages the development system, which the go command has mostly compiled
+// already.
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		return m.Run() // which skips
+	}
+	dir, err := os.MkdirTemp("", "dactyl-native-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		staged = filepath.Join(dir, "root")
+		err = os.Chdir("../..")
+	}
+	if err == nil {
+		_, err = system.Stage(context.Background(), "dev", "0.0.0-native", staged, os.Stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
 func bounded(t *testing.T) context.Context {
@@ -32,20 +59,14 @@ func bounded(t *testing.T) context.Context {
 	return ctx
 }
 
-// start stages the development system, which the go command has mostly compiled
-// already, and starts it.
+// start starts the staged root; its life ends with the test.
 func start(t *testing.T) *Machine {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root may make namespaces with devices and mounts")
 	}
-	t.Chdir("../..")
-	root := filepath.Join(t.TempDir(), "root")
-	if _, err := system.Stage(bounded(t), "dev", "0.0.0-native", root, os.Stderr); err != nil {
-		t.Fatal(err)
-	}
 	var log bytes.Buffer
-	m, err := Start(context.WithoutCancel(t.Context()), root, &log) // its life ends in Cleanup
+	m, err := Start(context.WithoutCancel(t.Context()), staged, &log) // so that explain finds it alive
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,18 +88,16 @@ func start(t *testing.T) *Machine {
 func explain(t *testing.T, m *Machine) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	binaries, _ := filepath.Glob(filepath.Join(m.cmd.Args[1], abi.DaemonDir, "*d"))
+	binaries, _ := filepath.Glob(filepath.Join(staged, abi.DaemonDir, "*d"))
 	for _, path := range binaries {
 		t.Logf("%s said:\n%s", filepath.Base(path), m.Log(ctx, filepath.Base(path)))
 	}
 }
 
-// The whole system comes up, is claimed, finds nothing of the host's, and is gone
-// without a trace.
-func TestStart(t *testing.T) {
-	m := start(t)
-	ctx := bounded(t)
-	id, err := m.Claim(ctx)
+// claim returns the first admin's connection.
+func claim(t *testing.T, m *Machine) *vm.Conn {
+	t.Helper()
+	id, err := m.Claim(bounded(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +105,16 @@ func TestStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer admin.Close()
+	t.Cleanup(admin.Close)
+	return admin
+}
+
+// The whole system comes up, is claimed, finds nothing of the host's, and is gone
+// without a trace.
+func TestStart(t *testing.T) {
+	m := start(t)
+	ctx := bounded(t)
+	admin := claim(t, m)
 	daemons, err := m.WaitUp(ctx, admin)
 	if err != nil {
 		t.Fatal(err)
@@ -117,15 +145,7 @@ func TestStart(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	m := start(t)
 	ctx := bounded(t)
-	id, err := m.Claim(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := m.Dial(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
+	admin := claim(t, m)
 	if _, err := machine.NewClient(admin).Shutdown(ctx, &machine.ShutdownRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -134,15 +154,12 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// A harness that dies takes everything with it; PID 1 must not outlive it on
-// the build machine.
-func TestKillLeavesNothing(t *testing.T) {
+// Two of them do not know of each other, and one that is killed leaves nothing.
+func TestTwoBesideEachOther(t *testing.T) {
 	m := start(t)
 	pid := m.cmd.Process.Pid
-	if _, err := m.Claim(bounded(t)); err != nil {
-		t.Fatal(err)
-	}
-	other, err := Start(t.Context(), m.cmd.Args[1], new(bytes.Buffer))
+	claim(t, m)
+	other, err := Start(t.Context(), staged, new(bytes.Buffer))
 	if err != nil {
 		t.Fatalf("a second one beside it: %v", err)
 	}
@@ -152,7 +169,13 @@ func TestKillLeavesNothing(t *testing.T) {
 	if err := syscall.Kill(pid, 0); err != nil {
 		t.Errorf("the first one died with the second: %v", err)
 	}
-	if _, err := os.Stat(other.group.path); err == nil {
-		t.Errorf("%s is left", other.group.path)
+	look, err := newCgroup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.remove()
+	left := filepath.Join(filepath.Dir(look.path), filepath.Base(other.group.path))
+	if _, err := os.Stat(left); err == nil {
+		t.Errorf("cgroup %s is left", filepath.Base(left))
 	}
 }
