@@ -54,6 +54,10 @@ func mountAll(native func() bool) error {
 			continue
 		}
 		err := unix.Mount(m.kind, m.dir, m.kind, m.flags, m.data)
+		if errors.Is(err, unix.EBUSY) {
+			// The kernel has mounted it there itself, as it does with devtmpfs.
+			err = unix.Mount("", m.dir, "", unix.MS_REMOUNT|unix.MS_BIND|m.flags, "")
+		}
 		if m.presence == ifKernel && (errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)) {
 			continue
 		}
