@@ -116,7 +116,7 @@ func (m *machine) newDaemon(d abi.Daemon) (*daemon, error) {
 			m.log.warn("%s: %v", d.Name, err)
 			continue
 		}
-		kept.listens = append(kept.listens, listenSocket{l.Network + ":" + l.Address, fd})
+		kept.listens = append(kept.listens, listenSocket{l.Network + l.Address, fd})
 	}
 	return kept, nil
 }

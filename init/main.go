@@ -14,7 +14,7 @@ import (
 const (
 	// memoryLimit is where PID 1's garbage collector begins to work hard. It
 	// lives on a few MiB; the rest is for a flood of calls.
-	memoryLimit = 48 << 20
+	memoryLimit = 24 << 20
 	// gcPercent keeps its heap small.
 	gcPercent = 50
 )

@@ -183,7 +183,7 @@ const (
 	maxAbuse = 1024
 	// abuseTimeout is how long one connection may take: PID 1 may well stop
 	// reading from it.
-	abuseTimeout = 2 * time.Second
+	abuseTimeout = time.Second
 )
 
 // AbuseSockets implements pb.Server.
