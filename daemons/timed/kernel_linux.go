@@ -8,19 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Modes and status of adjtimex(2) that x/sys/unix does not name.
-const (
-	adjOffset    = 0x0001
-	adjMaxError  = 0x0004
-	adjEstError  = 0x0008
-	adjStatus    = 0x0010
-	adjTimeConst = 0x0020
-	adjSetOffset = 0x0100
-	adjNano      = 0x2000
-
-	staPLL = 0x0001
-)
-
 // clock is the kernel's clock.
 type clock interface {
 	now() time.Time
@@ -41,7 +28,7 @@ func (kernelClock) step(by time.Duration) error {
 	if ns < 0 { // the kernel wants the fraction positive
 		seconds, ns = seconds-1, ns+time.Second
 	}
-	t := unix.Timex{Modes: adjSetOffset | adjNano, Time: unix.Timeval{Sec: int64(seconds), Usec: int64(ns)}}
+	t := unix.Timex{Modes: unix.ADJ_SETOFFSET | unix.ADJ_NANO, Time: unix.Timeval{Sec: int64(seconds), Usec: int64(ns)}}
 	if _, err := unix.ClockAdjtime(unix.CLOCK_REALTIME, &t); err != nil {
 		return fmt.Errorf("step the clock by %v: %w", by, err)
 	}
@@ -61,8 +48,8 @@ func (kernelClock) slew(by, poll time.Duration) error {
 func synchronize(offset, poll time.Duration) error {
 	power := bits.Len(uint(poll/time.Second)) - 1
 	t := unix.Timex{
-		Modes:    adjOffset | adjStatus | adjTimeConst | adjMaxError | adjEstError | adjNano,
-		Status:   staPLL,
+		Modes:    unix.ADJ_OFFSET | unix.ADJ_STATUS | unix.ADJ_TIMECONST | unix.ADJ_MAXERROR | unix.ADJ_ESTERROR | unix.ADJ_NANO,
+		Status:   unix.STA_PLL,
 		Offset:   int64(offset),
 		Constant: int64(max(power-4, 0)),
 	}
