@@ -53,14 +53,14 @@ func shout(format string, args ...any) {
 	fmt.Fprintf(kernelLog(), "<3>init: "+format+"\n", args...)
 }
 
-// captureOutput sends the last words of a crash to the kernel's log, and nowhere
-// what libraries print: it is about callers' connections, and they could fill
-// any log with it.
+// captureOutput leaves the console to consoled: the last words of a crash go to
+// the kernel's log. What libraries print goes nowhere; it is about callers'
+// connections, and they could fill any log with it.
 func captureOutput(null int) error {
 	if err := debug.SetCrashOutput(kernelLog(), debug.CrashOptions{}); err != nil {
 		return fmt.Errorf("turn the crash report to the kernel's log: %w", err)
 	}
-	for fd := 1; fd <= 2; fd++ {
+	for fd := range 3 {
 		if err := unix.Dup3(null, fd, 0); err != nil {
 			return fmt.Errorf("silence descriptor %d: %w", fd, err)
 		}

@@ -116,9 +116,14 @@ func (m *machine) newDaemon(d abi.Daemon) (*daemon, error) {
 			m.log.warn("%s: %v", d.Name, err)
 			continue
 		}
-		kept.listens = append(kept.listens, listenSocket{l.Network + l.Address, fd})
+		kept.listens = append(kept.listens, listenSocket{listenName(l), fd})
 	}
 	return kept, nil
+}
+
+// listenName is what the daemon's manifest calls the socket: tcp:7400.
+func listenName(l abi.Listen) string {
+	return l.Network + ":" + strings.TrimPrefix(l.Address, ":")
 }
 
 // inherited lists what every process of d gets.
@@ -147,8 +152,10 @@ func (m *machine) inherited(d *daemon) inherited {
 
 // supervise boots all tiers and sees to them until the machine is to end.
 func (m *machine) supervise() ending {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
+	children := make(chan os.Signal, 1) // one is enough: reap takes all
+	signal.Notify(children, unix.SIGCHLD)
+	orders := make(chan os.Signal, 1)
+	signal.Notify(orders, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
 	clock := time.NewTimer(0)
 	m.perform(m.fleet.boot(time.Now()))
 	for !m.fleet.halted {
@@ -158,8 +165,10 @@ func (m *machine) supervise() ending {
 			clock.Reset(time.Until(at))
 		}
 		select {
-		case s := <-signals:
-			m.signalled(s)
+		case <-children:
+			m.reap()
+		case s := <-orders:
+			m.ordered(s)
 		case job := <-m.jobs:
 			job()
 		case <-clock.C:
@@ -170,15 +179,13 @@ func (m *machine) supervise() ending {
 	return m.ending
 }
 
-func (m *machine) signalled(s os.Signal) {
-	switch s {
-	case unix.SIGCHLD:
-		m.reap()
-	case unix.SIGINT: // ctrl-alt-del
+// ordered ends the machine as a signal says: SIGINT is ctrl-alt-del.
+func (m *machine) ordered(s os.Signal) {
+	if s == unix.SIGINT {
 		m.end(reboot)
-	default:
-		m.end(powerOff)
+		return
 	}
+	m.end(powerOff)
 }
 
 // end begins to stop everything; the first to ask decides how it ends.
@@ -347,21 +354,24 @@ const signThrottle = 100 * time.Millisecond
 // from a stranger.
 func (m *machine) follow(c *child, notify *os.File) {
 	lines := bufio.NewReaderSize(notify, 4096)
-	for first := true; ; first = false {
+	ready := false
+	for {
 		line, err := lines.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull): // no line that we know is this long
+		case err != nil:
 			return
-		}
-		if first {
+		case !ready:
+			ready = true
 			landlock := landlockOf(line)
 			m.jobs <- func() {
 				c.landlock = landlock
 				m.handle(daemonName(c.daemon.Name), event{what: evReady, id: c.id})
 			}
-			continue
+		default:
+			m.jobs <- func() { m.handle(daemonName(c.daemon.Name), event{what: evAlive, id: c.id}) }
+			time.Sleep(signThrottle)
 		}
-		m.jobs <- func() { m.handle(daemonName(c.daemon.Name), event{what: evAlive, id: c.id}) }
-		time.Sleep(signThrottle)
 	}
 }
 

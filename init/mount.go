@@ -22,8 +22,8 @@ type presence int
 
 const (
 	always    presence = iota
-	ifKernel           // only if the kernel and the hardware have it
-	onMachine          // not in a namespace on another Linux, which has its own
+	onMachine          // not in namespaces on another Linux, which has its own
+	ifKernel           // as onMachine, if the kernel and the hardware have it
 )
 
 const (
@@ -42,7 +42,7 @@ var mounts = []mountPoint{
 	{"tmpfs", "/run", nosuid | nodev | noexec, "mode=0755,size=64m", always},
 	{"tmpfs", "/tmp", nosuid | nodev | noexec, "mode=0700,size=16m", always},
 	{"cgroup2", "/sys/fs/cgroup", nosuid | nodev | noexec, "nsdelegate,memory_recursiveprot", always},
-	{"securityfs", "/sys/kernel/security", nosuid | nodev | noexec, "", onMachine},
+	{"securityfs", "/sys/kernel/security", nosuid | nodev | noexec, "", ifKernel},
 	{"efivarfs", "/sys/firmware/efi/efivars", nosuid | nodev | noexec | ro, "", ifKernel},
 }
 

@@ -103,6 +103,16 @@ func readProcess(dir procDir) *pb.Process {
 	return p
 }
 
+// numbers reads a list such as that of Uid.
+func (s statusFile) numbers(key string) []uint32 {
+	var all []uint32
+	for field := range strings.FieldsSeq(s[key]) {
+		n, _ := strconv.ParseUint(field, 10, 32)
+		all = append(all, uint32(n))
+	}
+	return all
+}
+
 func number(text string) int32 {
 	n, _ := strconv.ParseInt(text, 10, 32)
 	return int32(n)

@@ -38,16 +38,6 @@ func (s statusFile) kilobytes(key string) uint64 {
 	return n << 10
 }
 
-// numbers reads a list such as that of Uid.
-func (s statusFile) numbers(key string) []uint32 {
-	var all []uint32
-	for field := range strings.FieldsSeq(s[key]) {
-		n, _ := strconv.ParseUint(field, 10, 32)
-		all = append(all, uint32(n))
-	}
-	return all
-}
-
 // pss returns the proportional set size in bytes.
 func (p procDir) pss() uint64 {
 	for line := range strings.Lines(p.read("smaps_rollup")) {

@@ -61,3 +61,14 @@ func TestCapabilityNames(t *testing.T) {
 		t.Error("names come without CAP_")
 	}
 }
+
+func TestListenNameIsTheManifests(t *testing.T) {
+	for want, l := range map[string]abi.Listen{
+		"tcp:7400":           {Network: "tcp", Address: ":7400"},
+		"tcp:127.0.0.1:7400": {Network: "tcp", Address: "127.0.0.1:7400"},
+	} {
+		if got := listenName(l); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

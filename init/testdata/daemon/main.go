@@ -33,13 +33,12 @@ type report struct {
 	Bounding    uint64
 	NoNewPrivs  int
 	Securebits  int
-	Files       []string // all below /, without what is in [read] directories
+	Files       []string // all below /
 	Environment []string
 	Interfaces  []string
 	Descriptors []int
 	CanWrite    []string // directories
 	CanExecute  string   // of a file that it wrote
-	OOMScore    string
 }
 
 func main() {
@@ -129,12 +128,13 @@ func look(spec abi.Spec, descriptors []int) report {
 	for _, i := range interfaces {
 		r.Interfaces = append(r.Interfaces, i.Name+" "+i.Flags.String())
 	}
-	r.walk(spec)
+	r.walk()
 	r.CanExecute = execute(spec)
 	return r
 }
 
-func (r *report) walk(spec abi.Spec) {
+// walk notes what there is and where it can write.
+func (r *report) walk() {
 	filepath.WalkDir("/", func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			r.Files = append(r.Files, path+" "+err.Error())
