@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // Caller is one who may call, and what: full service names with the names of
@@ -105,7 +106,13 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 		if !caller.may(service, name) {
 			m = func(context.Context, func(any) error) (any, error) { return nil, s.refuse(caller, service, name) }
 		}
-		out.Methods[name] = m
+		out.Methods[name] = func(ctx context.Context, unmarshal func(any) error) (any, error) {
+			answer, err := m(ctx, unmarshal)
+			if err != nil {
+				return nil, err
+			}
+			return answer, fits(answer)
+		}
 	}
 	for name, st := range desc.Streams {
 		handler := st.Handler
@@ -118,7 +125,7 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			defer context.AfterFunc(s.ending, cancel)()
-			answer, err := handler(ctx, stream)
+			answer, err := handler(ctx, fittingStream{stream})
 			if err != nil && s.ending.Err() != nil {
 				err = status.Error(codes.Unavailable, "the daemon is being replaced: call again")
 			}
@@ -127,6 +134,29 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 		out.Streams[name] = st
 	}
 	return out
+}
+
+// responseBytes is what ttrpc puts around an answer, generously.
+const responseBytes = 64
+
+// fits refuses an answer that ttrpc would refuse to send: by then it could only
+// close the connection, and with it every other call on it.
+func fits(answer any) error {
+	m, ok := answer.(proto.Message)
+	if !ok || proto.Size(m) <= MaxMessageBytes-responseBytes {
+		return nil
+	}
+	return status.Errorf(codes.ResourceExhausted, "the answer has %d bytes: a message has at most %d", proto.Size(m), MaxMessageBytes-responseBytes)
+}
+
+// fittingStream is fits for each message of a stream.
+type fittingStream struct{ ttrpc.StreamServer }
+
+func (s fittingStream) SendMsg(m any) error {
+	if err := fits(m); err != nil {
+		return err
+	}
+	return s.StreamServer.SendMsg(m)
 }
 
 func (s *Server) refuse(caller Caller, service, method string) error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,15 @@ type fake struct {
 	machine.Server
 	set   atomic.Int64
 	delay time.Duration
+	huge  bool // ListDaemons answers with more than fits
+}
+
+func (f *fake) ListDaemons(context.Context, *machine.ListDaemonsRequest) (*machine.ListDaemonsResponse, error) {
+	name := "d"
+	if f.huge {
+		name = strings.Repeat("d", ipc.MaxMessageBytes)
+	}
+	return &machine.ListDaemonsResponse{Daemons: []*machine.Daemon{{Name: name}}}, nil
 }
 
 func (f *fake) GetVersion(ctx context.Context, _ *machine.GetVersionRequest) (*machine.Version, error) {
@@ -222,6 +232,26 @@ func TestOversizedMessageIsRefusedByName(t *testing.T) {
 	}
 	if _, err := c.GetVersion(t.Context(), &machine.GetVersionRequest{}); err != nil {
 		t.Fatalf("the next call on the same connection: %v", err)
+	}
+}
+
+// An answer that does not fit fails its own call and no other.
+func TestOversizedAnswerIsRefusedByName(t *testing.T) {
+	p := newPost(t)
+	server := p.serve(&fake{huge: true, delay: 50 * time.Millisecond}, all)
+	defer server.Drain(t.Context())
+	c := machine.NewClient(ipc.NewPeer("machine", p.path))
+	other := make(chan error, 1)
+	go func() {
+		_, err := c.GetVersion(t.Context(), &machine.GetVersionRequest{})
+		other <- err
+	}()
+	_, err := c.ListDaemons(t.Context(), &machine.ListDaemonsRequest{})
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("%v, want ResourceExhausted", err)
+	}
+	if err := <-other; err != nil {
+		t.Errorf("another call on the same connection: %v", err)
 	}
 }
 
