@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/probe"
+)
+
+// memory is what an idle machine of 1 GiB uses, and how much of it is the
+// programs': each one's share of all pages it has in common with others counted
+// by PSS.
+func memory(ctx context.Context, b *bench) ([]result, error) {
+	m, err := b.emulated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, time.Duration(b.times(60, 10))*time.Second); err != nil { // until it is idle
+		return nil, err
+	}
+	client := probe.NewClient(m.admin)
+	meminfo, err := client.ReadFile(ctx, &probe.ReadFileRequest{Path: "/proc/meminfo"})
+	if err != nil {
+		return nil, err
+	}
+	total, err1 := kibibytes(meminfo.Content, "MemTotal")
+	available, err2 := kibibytes(meminfo.Content, "MemAvailable")
+	if err1 != nil || err2 != nil {
+		return nil, fmt.Errorf("/proc/meminfo: %v, %v", err1, err2)
+	}
+	all, err := client.ListProcesses(ctx, &probe.ListProcessesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var pss uint64
+	var each []string
+	for _, p := range all.Processes {
+		if p.Daemon == "" || p.Daemon == "mischiefd" { // which only test images have
+			continue
+		}
+		pss += p.PssBytes
+		each = append(each, fmt.Sprintf("%s %.1f", p.Daemon, float64(p.PssBytes)/1e6))
+	}
+	progress("PSS in MB: %s", strings.Join(each, ", "))
+	return []result{
+		atMost("memory in use, idle, of 1 GiB", float64(total-available)*1024/1e6, 128, "MB"),
+		atMost("of that PSS of init and all daemons", float64(pss)/1e6, 50, "MB"),
+	}, nil
+}
+
+// kibibytes reads a line of /proc/meminfo.
+func kibibytes(meminfo []byte, key string) (int64, error) {
+	for line := range strings.Lines(string(meminfo)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			return strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("no %s", key)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
