@@ -17,7 +17,7 @@ import (
 
 // recipe is changed when this package builds differently from equal inputs, so
 // that caches made by the older recipe are not taken for the new one's.
-const recipe = "1"
+const recipe = "2"
 
 // sourceTarball is installed by Debian's package linux-source-6.12.
 const sourceTarball = "/usr/src/linux-source-6.12.tar.xz"
@@ -80,6 +80,9 @@ func ResolveConfig(ctx context.Context, cache string, progress io.Writer) (Resul
 	if err != nil {
 		return Result{}, err
 	}
+	if r, err := w.resolved(); err == nil {
+		return r, nil
+	}
 	unlock, err := lock(ctx, filepath.Join(w.cache, "lock"), progress)
 	if err != nil {
 		return Result{}, err
@@ -131,7 +134,9 @@ func openWorkshop(ctx context.Context, cache string, progress io.Writer) (*works
 	return &workshop{cache: cache, tarball: sum, key: key, progress: progress}, nil
 }
 
-func (w *workshop) sourceDir() string { return filepath.Join(w.cache, "src-"+w.tarball[:16]) }
+func (w *workshop) sourceDir() string {
+	return filepath.Join(w.cache, "src-"+hashText(recipe, w.tarball)[:16])
+}
 func (w *workshop) configDir() string { return filepath.Join(w.cache, "config-"+w.key) }
 func (w *workshop) finalDir() string  { return filepath.Join(w.cache, w.key) }
 
@@ -151,14 +156,25 @@ func (w *workshop) finished() (Result, error) {
 	}, nil
 }
 
+// resolved returns the configuration that is already in the cache.
+func (w *workshop) resolved() (Result, error) {
+	version, err := os.ReadFile(filepath.Join(w.configDir(), "version"))
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{
+		Config:  filepath.Join(w.configDir(), "config"),
+		Version: strings.TrimSpace(string(version)),
+		Key:     w.key,
+	}, nil
+}
+
 // resolve needs the lock.
 func (w *workshop) resolve(ctx context.Context) (Result, error) {
-	dir := w.configDir()
-	r := Result{Config: filepath.Join(dir, "config"), Key: w.key}
-	if version, err := os.ReadFile(filepath.Join(dir, "version")); err == nil {
-		r.Version = strings.TrimSpace(string(version))
+	if r, err := w.resolved(); err == nil {
 		return r, nil
 	}
+	dir := w.configDir()
 	if err := w.unpack(ctx); err != nil {
 		return Result{}, err
 	}
@@ -178,10 +194,14 @@ func (w *workshop) resolve(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Config: r.Config, Key: w.key, Version: version}, publish(dir, []artefact{
+	err = publish(dir, []artefact{
 		{name: "config", from: filepath.Join(tmp, ".config")},
 		{name: "version", text: version + "\n"},
 	})
+	if err != nil {
+		return Result{}, err
+	}
+	return w.resolved()
 }
 
 // build needs the lock.

@@ -104,3 +104,26 @@ func TestSeeds(t *testing.T) {
 		t.Error("the seeds do not follow the configuration")
 	}
 }
+
+// An edit that does not find its place exactly once would change another kernel
+// than the one it was written for.
+func TestEdit(t *testing.T) {
+	for text, want := range map[string]string{
+		"a\nselect KCMP\nb\n":        "a\nb\n",
+		"a\nb\n":                     "",
+		"select KCMP\nselect KCMP\n": "",
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "Kconfig")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := edit{"Kconfig", "select KCMP\n", ""}.apply(dir)
+		if (err == nil) != (want != "") {
+			t.Errorf("%q: %v", text, err)
+		}
+		if got, _ := os.ReadFile(path); err == nil && string(got) != want {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}

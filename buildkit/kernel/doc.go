@@ -48,4 +48,10 @@
 // 6.1 of Debian 12: half of the mitigations' names differ there. Processor
 // microcode is left to the firmware: without an initramfs it would have to be
 // linked in, and Debian carries it in non-free packages only.
+//
+// The kernel has no NFS, iSCSI, FUSE or loop device, so volumes come from drivers
+// that need none of them; no xtables, so pods that bring their own iptables
+// rules fail while nftables works; no 32-bit programs; no swap; and no keyboard.
+// A mounted partition cannot be opened for writing (bdev_allow_write_mounted=0):
+// filesystems grow by ioctl, and a resize2fs in a pod works only unmounted.
 package kernel

@@ -39,7 +39,6 @@ var Exceptions = []Exception{
 
 	// The machine needs it.
 	{Deviates, "config VT=n", "FB=n INPUT_KEYBOARD=n HID_SUPPORT=n", "the pairing code is shown on a screen; there is no keyboard driver, so nothing is typed into it"},
-	{Deviates, "config KCMP=n", "DRM_SIMPLEDRM=y", "DRM selects it, and without DRM the screen needs the unmaintained fbdev; in no daemon's seccomp set"},
 	{Deviates, "config EFI_DISABLE_PCI_DMA=y", "", "hangs some boards at ExitBootServices; the image's choice NoEarlyDMA sets it on the command line"},
 	{Deviates, "cmdline efi~disable_early_pci_dma", "", "as EFI_DISABLE_PCI_DMA"},
 	{Deviates, "cmdline mitigations=auto,nosmt", "SCHED_CORE=y", "costs half of the processors of a machine that has two to four; the image's choice NoSMT sets it"},

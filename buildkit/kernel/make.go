@@ -28,7 +28,34 @@ func (w *workshop) unpack(ctx context.Context) error {
 	if err := run(ctx, w.progress, "tar", "-xf", sourceTarball, "-C", tmp, "--strip-components=1"); err != nil {
 		return err
 	}
+	for _, e := range edits {
+		if err := e.apply(tmp); err != nil {
+			return err
+		}
+	}
 	return os.Rename(tmp, dir)
+}
+
+// edit replaces one place of the source.
+type edit struct{ file, old, new string }
+
+// edits are what the fragments cannot say. Whoever changes them changes recipe.
+var edits = []edit{
+	// DRM switches the system call kcmp(2) on for Mesa, which is not here. It
+	// tells a program how the addresses of kernel objects are ordered.
+	{"drivers/gpu/drm/Kconfig", "\tselect KCMP\n", ""},
+}
+
+func (e edit) apply(source string) error {
+	path := filepath.Join(source, e.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(string(text), e.old); n != 1 {
+		return fmt.Errorf("edit %s: %q is there %d times, not once", e.file, e.old, n)
+	}
+	return os.WriteFile(path, []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o644)
 }
 
 // make runs one target of the kernel's makefile with its output in dir.
@@ -45,6 +72,9 @@ func (w *workshop) makeArgs(dir string) []string {
 		"-C", w.sourceDir(), "O=" + dir, "ARCH=x86_64",
 		"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
 		"KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=dactyl", "KBUILD_BUILD_HOST=dactyl",
+		// Tools this kernel does not need, but whose versions would be in its
+		// configuration, and so in the seeds, where they happen to be installed.
+		"RUSTC=false", "BINDGEN=false", "PAHOLE=false",
 	}
 }
 
