@@ -53,6 +53,8 @@ func run() (ending, error) {
 		return 0, err
 	}
 	if !native {
+		// Whoever watches the console learns that the kernel's part is over.
+		fmt.Printf("Dactyl %s: starting %d daemons\n", system.Version, len(system.Daemons))
 		prepareMachine(log, system)
 	}
 	m, err := newMachine(system, log, pipe, native)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -72,7 +73,7 @@ type world struct {
 	gone chan struct{}
 }
 
-// startWorld boots system; name.go of daemons is testdata/daemon.
+// startWorld boots system, whose daemons are all testdata/daemon.
 func startWorld(t testing.TB, system *abi.System) *world {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -119,7 +120,8 @@ func build(t testing.TB, out, pkg string, flags ...string) {
 func (w *world) start() {
 	c := exec.Command("/proc/self/exe")
 	c.Env = []string{stageEnv + "=" + w.root}
-	c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	var said bytes.Buffer
+	c.Stdout, c.Stderr = &said, &said
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP,
 		Pdeathsig:  unix.SIGKILL,
@@ -132,6 +134,9 @@ func (w *world) start() {
 	w.t.Cleanup(func() {
 		unix.Kill(w.pid, unix.SIGKILL)
 		<-w.gone
+		if w.t.Failed() {
+			w.t.Logf("PID 1 said:\n%s", &said)
+		}
 	})
 }
 

@@ -38,14 +38,16 @@ func (s statusFile) kilobytes(key string) uint64 {
 	return n << 10
 }
 
-// pss returns the proportional set size in bytes.
+// pss returns the proportional set size in bytes. Our kernel is built without
+// the files that tell it; there it is the resident set, which is the same as long
+// as no two processes map the same file: each daemon is a program of its own.
 func (p procDir) pss() uint64 {
 	for line := range strings.Lines(p.read("smaps_rollup")) {
 		if value, ok := strings.CutPrefix(line, "Pss:"); ok {
 			return statusFile{"": strings.TrimSpace(value)}.kilobytes("")
 		}
 	}
-	return 0
+	return p.status().kilobytes("VmRSS")
 }
 
 // namespaceNames are those that a daemon can have of its own.

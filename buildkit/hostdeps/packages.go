@@ -17,6 +17,8 @@ var Packages = []Package{
 	{"cryptsetup-bin", "tests: veritysetup checks the hash tree"},
 	{"gdisk", "tests: sgdisk checks the partition table"},
 	{"sbsigntool", "tests: sbverify checks the signatures"},
+	{"dnsmasq-base", "tests: the DHCP server of networkd's"},
+	{"iproute2", "tests: network namespaces"},
 	{"openssl", "tests: checks certificates and TLS"},
 
 	// The kernel, and programs with C in them.

@@ -139,7 +139,10 @@ func (o *output) try(b []byte) bool {
 type lines struct{ log *slog.Logger }
 
 func (l lines) Write(b []byte) (int, error) {
-	l.log.Warn(strings.TrimSpace(string(b)))
+	// An answer to a call whose caller has given up is nothing to tell.
+	if text := strings.TrimSpace(string(b)); !strings.Contains(text, "inactive stream") {
+		l.log.Warn(text)
+	}
 	return len(b), nil
 }
 

@@ -56,10 +56,14 @@ func run(log *slog.Logger, setup func(context.Context, *Daemon) error) error {
 	if err := notify(sealed.String()); err != nil {
 		return fmt.Errorf("tell PID 1 that all is ready: %w", err)
 	}
+	// Jobs end with the daemon, whatever ends it.
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	if err := d.serve(ctx); err != nil {
 		return err
 	}
 	err = d.beat(ctx)
+	end()
 	return errors.Join(err, d.finish())
 }
 

@@ -106,7 +106,7 @@ func bringUp(ctx context.Context, m *vm.Machine, d dactyl) error {
 
 // stages are lines on the serial console by which a boot can be followed.
 var stages = []struct{ name, pattern string }{
-	{"PID 1 runs: firmware, boot loader and kernel are done, the root is verified", `^init: `},
+	{"PID 1 runs: firmware, boot loader and kernel are done, the root is verified", `^Dactyl .*: starting`},
 	{"the gateway answers", `dactyl .* ready`},
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,8 @@ func main() {
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
+	var listeners []net.Listener
+	var serving sync.WaitGroup
 	for i, d := range spec.Descriptors {
 		if d.Kind == abi.LogPipe {
 			continue
@@ -66,13 +69,18 @@ func main() {
 		if err != nil {
 			fail(err)
 		}
-		go serve(l, spec, descriptors)
+		listeners = append(listeners, l)
+		serving.Go(func() { serve(l, spec, descriptors) })
 	}
 	fmt.Fprintf(os.Stderr, "INFO here is %s\n", spec.Name)
 	notify("landlock=6")
 	for {
 		select {
 		case <-term:
+			for _, l := range listeners {
+				l.Close()
+			}
+			serving.Wait()
 			os.Exit(abi.ExitDone)
 		case <-time.After(abi.WatchdogInterval):
 			notify("")

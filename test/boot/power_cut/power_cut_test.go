@@ -62,7 +62,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-const started = `init: .*(starting|Dactyl)`
+const started = `^Dactyl .*: starting`
 
 // measureBoot returns how long a first boot takes from PID 1 to ready on this host.
 func measureBoot(t *testing.T) time.Duration {
