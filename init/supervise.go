@@ -30,6 +30,10 @@ const (
 	// startTimeout is how long a daemon may take until it is ready: at boot all
 	// start at once on a cold disk.
 	startTimeout = 30 * time.Second
+	// farewell is how long the answer to a restart waits for the old process to
+	// leave, so that the next call reaches the new one. No longer, since the old
+	// process may be waiting for that very answer: routerd carries it.
+	farewell = time.Second
 )
 
 // shuttingDown is what a restart fails with.
@@ -74,6 +78,7 @@ type unit struct {
 	failed  int       // failures in a row
 	retry   time.Time // in backoff: when to start again
 	request int       // restart that waits for an answer; 0 for none
+	settle  time.Time // when it is answered though the old process has not left; zero before
 }
 
 type daemonName string
@@ -190,15 +195,24 @@ func (d *doing) becameReady(id int) {
 	case id == d.next.id:
 		d.dismiss(d.main)
 		d.main, d.next = d.next, process{}
+		d.settle = d.now.Add(farewell)
 	case id != d.main.id || d.main.ready:
 		return
+	default:
+		d.reply(codes.OK, "")
 	}
 	d.main.ready, d.main.sign = true, d.now
 	d.binary = d.main.binary
 	if d.state != stopping {
 		d.state, d.reason = up, ""
 	}
-	d.reply(codes.OK, "")
+}
+
+// settled answers a restart whose new process has taken over.
+func (d *doing) settled() {
+	if !d.settle.IsZero() && (len(d.leaving) == 0 || due(d.settle, d.now)) {
+		d.reply(codes.OK, "")
+	}
 }
 
 // dismiss tells a process to finish and lets it leave.
@@ -228,6 +242,7 @@ func (d *doing) touch(id int) {
 func (d *doing) ended(id, code int, reason string) {
 	if i := slices.IndexFunc(d.leaving, func(p process) bool { return p.id == id }); i >= 0 {
 		d.leaving = slices.Delete(slices.Clone(d.leaving), i, i+1)
+		d.settled()
 		return
 	}
 	switch {
@@ -311,7 +326,7 @@ func (d *doing) restart(request int, binary string) {
 func (d *doing) reply(code codes.Code, reason string) {
 	if d.request != 0 {
 		d.act(action{what: actAnswer, id: d.main.id, answer: answer{d.request, code, reason}})
-		d.request = 0
+		d.request, d.settle = 0, time.Time{}
 	}
 }
 
@@ -321,6 +336,9 @@ func (d *doing) stop() {
 	}
 	d.kill(d.next, shuttingDown)
 	d.next = process{}
+	if !d.settle.IsZero() {
+		d.reply(codes.OK, "")
+	}
 	d.reply(codes.FailedPrecondition, shuttingDown)
 	d.state = down
 	if d.main.exists() {
@@ -353,6 +371,7 @@ func (d *doing) tick() {
 	if d.state == backoff && due(d.retry, d.now) {
 		d.start(d.binary)
 	}
+	d.settled()
 }
 
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
@@ -385,7 +404,7 @@ func (u unit) wake() time.Time {
 	if u.state == backoff {
 		at = earlier(at, u.retry)
 	}
-	return at
+	return earlier(at, u.settle)
 }
 
 // earlier returns the first of two moments, of which zero is never.
