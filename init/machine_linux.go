@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"time"
 
@@ -48,19 +44,6 @@ type daemon struct {
 type listenSocket struct {
 	name string
 	fd   int
-}
-
-// child is one process of a daemon.
-type child struct {
-	daemon   *daemon
-	id       int
-	binary   string
-	pid      int // 0 while it is launched
-	since    time.Time
-	notify   *os.File
-	doomed   unix.Signal // to be sent as soon as there is a pid
-	lost     error       // why the program was never reached
-	landlock int         // as its ready line says
 }
 
 // outcome is what a restart request comes to.
@@ -225,55 +208,6 @@ func (m *machine) perform(actions []action) {
 	}
 }
 
-// launch starts a process without keeping the others waiting: a path of its may
-// be on a slow disk.
-func (m *machine) launch(d *daemon, id int, binary string) {
-	c := &child{daemon: d, id: id, binary: binary, since: time.Now()}
-	d.children[id] = c
-	in := m.inherited(d)
-	m.launching++
-	go func() {
-		pid, notify, err := m.launcher.launch(d.Daemon, id, binary, in)
-		m.jobs <- func() { m.launched(c, pid, notify, err) }
-	}()
-}
-
-func (m *machine) launched(c *child, pid int, notify *os.File, err error) {
-	m.launching--
-	c.pid, c.notify, c.lost = pid, notify, err
-	if pid == 0 {
-		m.forget(c)
-		m.handle(daemonName(c.daemon.Name), event{what: evLost, id: c.id, reason: err.Error()})
-	} else {
-		m.pids[pid] = c
-		if notify != nil {
-			go m.follow(c, notify)
-		}
-		if c.doomed != 0 {
-			unix.Kill(pid, c.doomed)
-		}
-	}
-	if status, ended := m.early[pid]; ended {
-		m.ended(pid, status)
-	}
-	if m.launching == 0 {
-		clear(m.early)
-	}
-}
-
-// signal sends a signal to a process, now or when it is there.
-func (m *machine) signal(d *daemon, id int, s unix.Signal) {
-	c := d.children[id]
-	switch {
-	case c == nil:
-	case c.pid == 0:
-		c.doomed = s
-	default:
-		// It has not been reaped, so the pid is still its own.
-		unix.Kill(c.pid, s)
-	}
-}
-
 func (m *machine) refuse(d *daemon) {
 	for _, door := range d.doors {
 		door.shut()
@@ -295,94 +229,4 @@ func (m *machine) answer(d *daemon, a action) {
 	}
 	m.waiting[a.answer.request] <- o
 	delete(m.waiting, a.answer.request)
-}
-
-// reap collects every process that has ended, orphans of daemons included.
-func (m *machine) reap() {
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || pid <= 0 {
-			return
-		}
-		m.ended(pid, status)
-	}
-}
-
-func (m *machine) ended(pid int, status unix.WaitStatus) {
-	c := m.pids[pid]
-	if c == nil {
-		if m.launching > 0 {
-			m.early[pid] = status
-		}
-		return
-	}
-	delete(m.pids, pid)
-	m.forget(c)
-	e := event{what: evExit, id: c.id, code: exitCode(status)}
-	if c.lost != nil {
-		e = event{what: evLost, id: c.id, reason: c.lost.Error()}
-	}
-	m.handle(daemonName(c.daemon.Name), e)
-}
-
-func (m *machine) forget(c *child) {
-	delete(c.daemon.children, c.id)
-	if c.notify != nil {
-		c.notify.Close()
-	}
-	if err := m.launcher.groups.remove(daemonName(c.daemon.Name), c.id); err != nil {
-		m.log.warn("%s: %v", c.daemon.Name, err)
-	}
-}
-
-func exitCode(s unix.WaitStatus) int {
-	if s.Signaled() {
-		return 128 + int(s.Signal())
-	}
-	return s.ExitStatus()
-}
-
-// signThrottle is how often a process is heard: one that writes newlines without
-// end fills its pipe and waits.
-const signThrottle = 100 * time.Millisecond
-
-// follow reads what a process says of itself until it is gone. All of it is text
-// from a stranger.
-func (m *machine) follow(c *child, notify *os.File) {
-	lines := bufio.NewReaderSize(notify, 4096)
-	ready := false
-	for {
-		line, err := lines.ReadSlice('\n')
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull): // no line that we know is this long
-		case err != nil:
-			return
-		case !ready:
-			ready = true
-			landlock := landlockOf(line)
-			m.jobs <- func() {
-				c.landlock = landlock
-				m.handle(daemonName(c.daemon.Name), event{what: evReady, id: c.id})
-			}
-		default:
-			m.jobs <- func() { m.handle(daemonName(c.daemon.Name), event{what: evAlive, id: c.id}) }
-			time.Sleep(signThrottle)
-		}
-	}
-}
-
-// landlockOf finds landlock=N in a ready line.
-func landlockOf(line []byte) int {
-	for word := range bytes.FieldsSeq(line) {
-		if value, ok := strings.CutPrefix(string(word), "landlock="); ok {
-			if n, err := strconv.ParseUint(value, 10, 16); err == nil {
-				return int(n)
-			}
-		}
-	}
-	return 0
 }

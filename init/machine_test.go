@@ -104,7 +104,7 @@ func TestKilledDaemonAnswersAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	var took []time.Duration
-	for range 20 {
+	for range 9 {
 		// An incarnation that lives long enough resets the count of failures.
 		w.eventually("echo has been up for a while", func() bool {
 			d := w.daemon(client, "echo")
