@@ -19,7 +19,6 @@ type machine struct {
 	log      journal
 	ownLog   logPipe
 	launcher *launcher
-	native   bool
 
 	fleet     *fleet
 	daemons   map[daemonName]*daemon
@@ -54,7 +53,7 @@ type outcome struct {
 
 func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine, error) {
 	m := &machine{
-		system: s, log: log, ownLog: own, native: native,
+		system: s, log: log, ownLog: own,
 		daemons: map[daemonName]*daemon{},
 		jobs:    make(chan func()),
 		waiting: map[int]chan<- outcome{},
