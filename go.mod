@@ -3,58 +3,43 @@ module github.com/dactyl-os/dactyl
 go 1.26.8
 
 require (
-	github.com/anchore/go-lzo v0.1.0 // indirect
-	github.com/beevik/ntp v1.6.0 // indirect
-	github.com/bufbuild/protocompile v0.14.1 // indirect
-	github.com/containerd/go-dmverity v0.1.0 // indirect
+	github.com/beevik/ntp v1.6.0 // timed: NTP with kernel timestamps and checks of what servers say
+	github.com/bufbuild/protocompile v0.14.1 // buildkit: compiles .proto without protoc
+	github.com/containerd/go-dmverity v0.1.0 // buildkit: makes the verity tree that the kernel checks the root against
+	github.com/containerd/ttrpc v1.2.10 // ipc: the protocol between daemons, small enough for twelve programs
+	github.com/diskfs/go-diskfs v1.9.4 // ctl: puts cluster.yaml on a flashed disk's ESP, where no mount is at hand
+	github.com/google/licensecheck v0.3.1 // buildkit: tells the licences of what the image links
+	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae // networkd: encodes and decodes DHCPv4 messages
+	github.com/landlock-lsm/go-landlock v0.11.0 // kit: Landlock on all threads, falling back by ABI
+	github.com/mdlayher/netlink v1.11.2 // networkd: links, addresses, routes; larger libraries cannot mark an address's origin (IFA_PROTO)
+	github.com/mdlayher/socket v0.6.0 // networkd: its packet socket in Go's poller
+	github.com/pelletier/go-toml/v2 v2.4.3 // buildkit: daemon.toml and image.toml, strictly, with line and column
+	github.com/rogpeppe/go-internal v1.16.0 // tests of ctl: scripts that run the command
+	github.com/schollz/progressbar/v3 v3.19.1 // ctl: progress of flashing and uploads
+	github.com/sirupsen/logrus v1.9.4 // kit: ttrpc logs through it, and so its lines get into the daemon's log
+	github.com/spf13/cobra v1.10.2 // ctl: commands, help, shell completion
+	github.com/spf13/pflag v1.0.9 // ctl: cobra's flags
+	go.yaml.in/yaml/v3 v3.0.6 // configd and ctl: YAML with the line and column of every value
+	golang.org/x/net v0.62.0 // kit: assembles seccomp's BPF without cgo; networkd: the filter of its packet socket
+	golang.org/x/sys v0.49.0 // init, kit, daemons: system calls
+	golang.org/x/term v0.47.0 // ctl: asks at a terminal
+	google.golang.org/grpc v1.85.0 // routerd and ctl: the API; status codes everywhere
+	google.golang.org/protobuf v1.36.12 // ipc: messages, and what the gateway knows of services
+)
+
+require (
 	github.com/containerd/log v0.1.0 // indirect
-	github.com/containerd/ttrpc v1.2.10 // indirect
-	github.com/diskfs/go-diskfs v1.9.4 // indirect
-	github.com/djherbis/times v1.6.0 // indirect
-	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/elliotwutingfeng/asciiset v0.0.0-20260129054604-cfde2086bc57 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
-	github.com/google/licensecheck v0.3.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
-	github.com/hugelgupf/go-shlex v0.0.0-20200702092117-c80c9d0918fa // indirect
-	github.com/hugelgupf/vmtest v0.0.0-20240307030256-5d9f3d34a58d // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
-	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae // indirect
-	github.com/jedib0t/go-pretty/v6 v6.8.3 // indirect
-	github.com/klauspost/compress v1.18.5 // indirect
-	github.com/landlock-lsm/go-landlock v0.11.0 // indirect
-	github.com/mdlayher/netlink v1.11.2 // indirect
-	github.com/mdlayher/socket v0.6.0 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
-	github.com/pelletier/go-toml/v2 v2.4.3 // indirect
 	github.com/pierrec/lz4/v4 v4.1.26 // indirect
-	github.com/pkg/xattr v0.4.12 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
-	github.com/rogpeppe/go-internal v1.16.0 // indirect
-	github.com/schollz/progressbar/v3 v3.19.1 // indirect
-	github.com/sirupsen/logrus v1.9.4 // indirect
-	github.com/spf13/cobra v1.10.2 // indirect
-	github.com/spf13/pflag v1.0.9 // indirect
-	github.com/u-root/gobusybox/src v0.0.0-20250101170133-2e884e4509c7 // indirect
-	github.com/u-root/mkuimage v0.0.0-20250905073043-9a40452f5d3b // indirect
-	github.com/u-root/u-root v0.16.0 // indirect
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // indirect
-	github.com/ulikunitz/xz v0.5.15 // indirect
-	github.com/vishvananda/netlink v1.3.1 // indirect
-	github.com/vishvananda/netns v0.0.5 // indirect
-	go.yaml.in/yaml/v3 v3.0.6 // indirect
-	golang.org/x/exp v0.0.0-20250305212735-054e65f0b394 // indirect
-	golang.org/x/mod v0.41.0 // indirect
-	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
-	google.golang.org/grpc v1.85.0 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
-	gopkg.in/yaml.v3 v3.0.1 // indirect
 	kernel.org/pub/linux/libs/security/libcap/psx v1.2.77 // indirect
-	mvdan.cc/sh/v3 v3.11.0 // indirect
 )

@@ -25,6 +25,7 @@ var Sysctls = []Sysctl{
 	// What a program may learn about the kernel and do to it.
 	{"kernel.kptr_restrict", "2", "kernel addresses are shown to nobody"},
 	{"kernel.dmesg_restrict", "1", "the kernel's log is read with CAP_SYSLOG only, that is by logd"},
+	{"kernel.printk_ratelimit_burst", "200", "an intruder's first refused system calls are logged all, not the first ten of them"},
 	{"kernel.perf_event_paranoid", "3", "performance counters are a side channel"},
 	{"kernel.unprivileged_bpf_disabled", "1", "BPF is for root, and this cannot be undone"},
 	{"net.core.bpf_jit_harden", "2", "constants in compiled BPF are blinded, for root too"},

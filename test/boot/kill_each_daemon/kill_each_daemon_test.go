@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/dactyl-os/dactyl/ipc/config"
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/log"
@@ -90,7 +93,8 @@ func kill(t *testing.T, r *vm.Running, name string) {
 			})
 		}
 	}
-	if _, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: name, Signal: sigkill}); err != nil {
+	_, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: name, Signal: sigkill})
+	if err != nil && !(name == "routerd" && status.Code(err) == codes.Unavailable) { // it was to carry the answer
 		t.Fatal(err)
 	}
 	if call := calls(r.Admin)[name]; call != nil {

@@ -28,12 +28,12 @@ import (
 // adminGets is what an admin's empty request is answered with where that is not
 // success: each of these wants to be told more.
 var adminGets = map[string]codes.Code{
-	"/dactyl.dev.v1.Dev/ReplaceDaemon":         codes.InvalidArgument, // no name, no digest
-	"/dactyl.dev.v1.Dev/RestoreDaemon":         codes.NotFound,        // no daemon of that name
+	"/dactyl.dev.v1.Dev/ReplaceDaemon":         codes.NotFound, // no daemon of that name
+	"/dactyl.dev.v1.Dev/RestoreDaemon":         codes.NotFound,
 	"/dactyl.log.v1.Log/ReadLog":               codes.NotFound,
 	"/dactyl.machine.v1.Machine/RestartDaemon": codes.NotFound,
-	"/dactyl.probe.v1.Probe/FillDisk":          codes.InvalidArgument,
-	"/dactyl.probe.v1.Probe/ReadFile":          codes.InvalidArgument,
+	"/dactyl.probe.v1.Probe/FillDisk":          codes.NotFound,
+	"/dactyl.probe.v1.Probe/ReadFile":          codes.NotFound,
 	"/dactyl.probe.v1.Probe/Signal":            codes.NotFound,
 	"/dactyl.trust.v1.Trust/Claim":             codes.FailedPrecondition, // is claimed
 	"/dactyl.trust.v1.Trust/IssueClient":       codes.InvalidArgument,
