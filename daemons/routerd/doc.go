@@ -12,7 +12,7 @@
 // A client shows a certificate of this machine's OS CA; its organisation is the
 // role, reader < operator < admin, and each method names the least one. TLS asks
 // for the certificate but does not judge it: routerd does, in one place
-// (caller.go), so that a client is told what is wrong in words instead of by a
+// (engine.go), so that a client is told what is wrong in words instead of by a
 // broken handshake:
 //
 //	UNAUTHENTICATED     no certificate, or one that is expired, of another CA or not a client's
