@@ -4,7 +4,7 @@ MODE ?= production
 GO   ?= go
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build image run test check proto graph bench deps clean
+.PHONY: build image run test check proto graph licenses bench deps clean
 
 build: ## out/dactyl: the command for people
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(cat VERSION)" -o out/dactyl ./ctl
@@ -36,6 +36,9 @@ proto: ## Go from ipc/*/*.proto
 
 graph: ## docs/authority.txt from every daemon.toml
 	$(GO) run ./buildkit/cmd/graph > docs/authority.txt
+
+licenses: ## docs/licenses.md from what is linked into the image
+	$(GO) run ./buildkit/cmd/licenses > docs/licenses.md
 
 deps: ## Debian packages that the build needs
 	$(GO) run ./buildkit/cmd/hostdeps

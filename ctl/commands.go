@@ -91,7 +91,7 @@ func commands() []command {
 		{use: "shutdown", short: "Power the machine off", flags: powerFlags, run: shutdown.run},
 		{use: "dev", short: "Replace daemons of a development machine", sub: []command{
 			{use: "replace NAME FILE", short: "Run another binary of a daemon, until restored or rebooted",
-				example:  "  go build -o networkd ./networkd && dactyl dev replace networkd ./networkd",
+				example:  "  CGO_ENABLED=0 go build -o out/networkd.new ./networkd\n  dactyl dev replace networkd out/networkd.new",
 				complete: daemonNames, run: replaceDaemon},
 			{use: "restore NAME", short: "Go back to the image's binary", complete: daemonNames, run: restoreDaemon},
 		}},

@@ -229,6 +229,11 @@ func (l *servedListener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
+// maxOpenCalls is how many calls of one connection are in hand at a time; further
+// ones wait in the socket. A caller that does not read its answers waits too,
+// instead of filling the server's memory with them.
+const maxOpenCalls = 64
+
 // servedConn is a connection as its server sees it. It knows which calls are
 // open, so that a connection that drains ends only when all are answered.
 type servedConn struct {
@@ -249,6 +254,11 @@ func (c *servedConn) drain() {
 }
 
 func (c *servedConn) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	for len(c.open) >= maxOpenCalls {
+		c.answered.Wait()
+	}
+	c.mu.Unlock()
 	n, err := c.UnixConn.Read(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,6 +292,10 @@ func (c *servedConn) Write(b []byte) (int, error) {
 func (c *servedConn) Close() error {
 	err := c.UnixConn.Close()
 	c.closed.Do(func() {
+		c.mu.Lock()
+		clear(c.open)
+		c.answered.Broadcast()
+		c.mu.Unlock()
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
 		delete(c.s.conns, c)

@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// ProductionTags are the build tags of a production image.
-const ProductionTags = "netgo,osusergo,grpcnotrace"
-
 // Path is where the texts are on the machine.
 const Path = "/usr/share/licenses/licenses.txt"
 

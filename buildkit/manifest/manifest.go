@@ -105,3 +105,17 @@ func Load(root, mode string) ([]*Manifest, error) {
 func inMode(only, mode string) bool {
 	return only == "" || only == mode || only == "dev" && mode == "test"
 }
+
+// Tags are the build tags of every program in an image of the given mode.
+// grpcnotrace leaves out gRPC's tracing pages, which would bring a web server's
+// templates and turn off the linker's dead-code elimination.
+func Tags(mode string) string {
+	t := []string{"netgo", "osusergo", "grpcnotrace"}
+	switch mode {
+	case "dev":
+		t = append(t, "dev")
+	case "test":
+		t = append(t, "dev", "test")
+	}
+	return strings.Join(t, ",")
+}

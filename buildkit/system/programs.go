@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/dactyl-os/dactyl/buildkit/manifest"
 )
@@ -16,32 +15,10 @@ import (
 // repository's root, with where each goes on the machine.
 func programs(b *manifest.Build) map[string]string {
 	out := map[string]string{"./init": "/init"}
-	if exists("init/enter/main.go") {
-		out["./init/enter"] = "/lib/dactyl/enter"
-	}
 	for _, m := range b.Manifests {
 		out["./"+filepath.Dir(m.Path)] = "/lib/dactyl/" + m.Name
 	}
 	return out
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// tags are the build tags of every program in an image of the given mode.
-// grpcnotrace leaves out gRPC's tracing pages, which would bring a web server's
-// templates and turn off the linker's dead-code elimination.
-func tags(mode string) string {
-	t := []string{"netgo", "osusergo", "grpcnotrace"}
-	switch mode {
-	case "dev":
-		t = append(t, "dev")
-	case "test":
-		t = append(t, "dev", "test")
-	}
-	return strings.Join(t, ",")
 }
 
 // compile builds all programs with one call of the go command, so that what
@@ -53,7 +30,7 @@ func compile(ctx context.Context, b *manifest.Build, version, root string, log i
 	}
 	defer os.RemoveAll(bin)
 	where := programs(b)
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", tags(b.Mode),
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", manifest.Tags(b.Mode),
 		"-ldflags", "-s -w -buildid= -X main.version=" + version, "-o", bin + "/"}
 	for pkg := range where {
 		args = append(args, pkg)

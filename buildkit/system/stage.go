@@ -14,6 +14,7 @@ import (
 	"github.com/dactyl-os/dactyl/buildkit/disk"
 	"github.com/dactyl-os/dactyl/buildkit/image"
 	"github.com/dactyl-os/dactyl/buildkit/kernel"
+	"github.com/dactyl-os/dactyl/buildkit/licenses"
 	"github.com/dactyl-os/dactyl/buildkit/manifest"
 	"github.com/dactyl-os/dactyl/daemons/abi"
 )
@@ -63,12 +64,17 @@ func writeFiles(ctx context.Context, b *manifest.Build, version, root string) er
 	if err != nil {
 		return err
 	}
+	linked, err := licenses.Read(ctx, ".", b, manifest.Tags(b.Mode))
+	if err != nil {
+		return err
+	}
 	for path, content := range map[string][]byte{
 		abi.SystemPath:      system,
 		abi.RoutesPath:      routes,
 		abi.DescriptorsPath: descriptors,
 		abi.SysctlsPath:     []byte(kernel.RenderSysctls()),
 		"/etc/os-release":   []byte(image.OSRelease(version)),
+		licenses.Path:       licenses.Texts(linked),
 	} {
 		to := filepath.Join(root, path)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {

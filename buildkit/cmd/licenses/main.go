@@ -29,7 +29,7 @@ func run(ctx context.Context, texts bool) error {
 	if err != nil {
 		return err
 	}
-	all, err := licenses.Read(ctx, ".", b, licenses.ProductionTags)
+	all, err := licenses.Read(ctx, ".", b, manifest.Tags("production"))
 	if err != nil {
 		return err
 	}
