@@ -19,7 +19,7 @@ test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/boot/)
-	$(GO) test -count=1 -p 1 -timeout 60m ./test/boot/...
+	$(GO) test -count=1 -p 2 -timeout 60m ./test/boot/...
 
 check: ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt -w $$files"; exit 1; }

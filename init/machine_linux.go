@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
+	"github.com/dactyl-os/dactyl/daemons/kit/footprint"
 )
 
 // machine carries out what fleet decides. All of it belongs to the goroutine of
@@ -71,7 +72,7 @@ func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine,
 			return nil, fmt.Errorf("daemon %s: %w", d.Name, err)
 		}
 		m.daemons[daemonName(d.Name)] = kept
-		cast = append(cast, daemonTier{daemonName(d.Name), d.Tier, d.Exec})
+		cast = append(cast, daemonTier{daemonName(d.Name), d.Tier, d.Exec, len(d.Mount) > 0})
 	}
 	m.fleet = newFleet(cast)
 	return m, nil
@@ -132,6 +133,10 @@ func (m *machine) inherited(d *daemon) inherited {
 	return in
 }
 
+// restInterval is how often PID 1, which has nothing to do once all is up, gives
+// its program's pages back.
+const restInterval = 30 * time.Second
+
 // supervise boots all tiers and sees to them until the machine is to end.
 func (m *machine) supervise() ending {
 	children := make(chan os.Signal, 1) // one is enough: reap takes all
@@ -139,6 +144,8 @@ func (m *machine) supervise() ending {
 	orders := make(chan os.Signal, 1)
 	signal.Notify(orders, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
 	clock := time.NewTimer(0)
+	rest := time.NewTicker(restInterval)
+	defer rest.Stop()
 	m.perform(m.fleet.boot(time.Now()))
 	for !m.fleet.halted {
 		if at := m.fleet.wake(); at.IsZero() {
@@ -155,6 +162,8 @@ func (m *machine) supervise() ending {
 			job()
 		case <-clock.C:
 			m.perform(m.fleet.tick(time.Now()))
+		case <-rest.C:
+			footprint.DropProgram()
 		}
 	}
 	m.launcher.groups.close()

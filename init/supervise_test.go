@@ -73,11 +73,12 @@ func cast(t *testing.T, words []string) []daemonTier {
 	var all []daemonTier
 	for _, w := range words {
 		name, tier, _ := strings.Cut(w, ":")
+		tier, mounts := strings.CutSuffix(tier, ":mounts")
 		n, err := strconv.Atoi(tier)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, daemonTier{daemonName(name), n, "image"})
+		all = append(all, daemonTier{daemonName(name), n, "image", mounts})
 	}
 	return all
 }

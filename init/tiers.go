@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// tierPatience is how long a tier may keep the next one waiting: no single
-	// daemon keeps the machine from being reached.
+	// tierPatience is how long a daemon that mounts may keep the tiers above
+	// waiting: no single daemon keeps the machine from being reached.
 	tierPatience = 15 * time.Second
 	// stuckTimeout is how long after its shutdown began a tier is waited for: a
 	// process that SIGKILL does not end hangs in the kernel.
@@ -19,8 +19,9 @@ const (
 // fleet is all daemons in their tiers. It is as pure as step.
 type fleet struct {
 	units  []unit
-	tiers  []int // of units, same order
-	tier   int   // highest that has been started, or being stopped
+	tiers  []int  // of units, same order
+	mounts []bool // of units: a root made before it is ready lacks what it mounts
+	tier   int    // highest that has been started, or being stopped
 	since  time.Time
 	ending bool
 	halted bool
@@ -31,6 +32,7 @@ func newFleet(daemons []daemonTier) *fleet {
 	for _, d := range daemons {
 		f.units = append(f.units, unit{name: d.name, state: down, binary: d.binary})
 		f.tiers = append(f.tiers, d.tier)
+		f.mounts = append(f.mounts, d.mounts)
 	}
 	return f
 }
@@ -40,6 +42,7 @@ type daemonTier struct {
 	name   daemonName
 	tier   int
 	binary string
+	mounts bool
 }
 
 func (f *fleet) unit(name daemonName) *unit {
@@ -51,7 +54,9 @@ func (f *fleet) unit(name daemonName) *unit {
 	return nil
 }
 
-// boot starts the lowest tier; the others follow by themselves.
+// boot starts the lowest tier; the others follow by themselves. Callers wait in
+// the sockets of daemons that are not there yet, so a tier waits for the ones
+// below only where these mount what is to be in its daemons' roots.
 func (f *fleet) boot(now time.Time) []action {
 	f.tier, f.since = slices.Min(f.tiers), now
 	return append(f.each(f.tier, evStart, now), f.proceed(now)...)
@@ -129,7 +134,8 @@ func (f *fleet) proceed(now time.Time) []action {
 	return actions
 }
 
-// settled says whether the tier keeps nobody waiting any more.
+// settled says whether the tier keeps nobody waiting any more: at boot by what
+// it has still to mount, on the way down by processes that have not left.
 func (f *fleet) settled() bool {
 	for i, u := range f.units {
 		if f.tiers[i] != f.tier {
@@ -138,7 +144,7 @@ func (f *fleet) settled() bool {
 		if f.ending && (u.state != down || len(u.leaving) > 0) {
 			return false
 		}
-		if !f.ending && u.state != up && u.state != done && u.state != gaveUp {
+		if !f.ending && f.mounts[i] && u.state != up && u.state != done && u.state != gaveUp {
 			return false
 		}
 	}

@@ -74,7 +74,9 @@ func (e *engine) issueClient(csr []byte, r role, name string, seconds int64) ([]
 	return e.issue(leaf{key: key, name: name, role: r, ends: e.clock().Add(life)})
 }
 
-// issueServer signs routerd's certificate for the machine's own names.
+// issueServer signs routerd's certificate for the machine's own names. Its record
+// is for people to look at: where there is no room for it, on a full STATE, it is
+// left out, since without the API nobody could make room.
 func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 	key, err := keyOf(csr)
 	if err != nil {
@@ -93,12 +95,25 @@ func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return e.issue(leaf{key: key, name: names.dns[0], ends: e.clock().Add(serverLife), names: names})
+	c, err := e.sign(leaf{key: key, name: names.dns[0], ends: e.clock().Add(serverLife), names: names})
+	if err != nil {
+		return nil, err
+	}
+	_ = e.store.create(recordOf(c), c.Raw)
+	return c.Raw, nil
 }
 
 // issue signs and puts on record, in this order: what is not on record has
 // never been handed out.
 func (e *engine) issue(l leaf) ([]byte, error) {
+	c, err := e.sign(l)
+	if err != nil {
+		return nil, err
+	}
+	return c.Raw, e.store.create(recordOf(c), c.Raw)
+}
+
+func (e *engine) sign(l leaf) (*x509.Certificate, error) {
 	der, err := e.authority.sign(l)
 	if err != nil {
 		return nil, err
@@ -107,7 +122,7 @@ func (e *engine) issue(l leaf) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what was just signed: %w", err)
 	}
-	return der, e.store.create(recordOf(c), der)
+	return c, nil
 }
 
 // prune forgets certificates that have ended and returns the others.

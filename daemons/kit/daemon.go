@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
+	"github.com/dactyl-os/dactyl/daemons/kit/footprint"
 	"github.com/dactyl-os/dactyl/ipc"
 )
 
@@ -169,15 +171,31 @@ func (d *Daemon) beat(ctx context.Context) error {
 			return err
 		case <-tick.C:
 		}
-		if n%giveBackBeats == 0 {
-			giveBack()
-		}
+		shrink(n)
 		for _, f := range d.alive {
 			f()
 		}
 		if err := notify(""); err != nil && err != syscall.EAGAIN {
 			return fmt.Errorf("give PID 1 a sign of life: %w", err)
 		}
+	}
+}
+
+const (
+	// dropBeats is every how many signs of life a daemon drops its program's pages:
+	// at the first, when starting is over, and then every half minute.
+	dropBeats = 10
+	// freeBeats is the same for free pages of the heap, which cost a collection.
+	freeBeats = 100
+)
+
+// shrink gives back to the kernel what is not in use.
+func shrink(beat int) {
+	if beat%freeBeats == 0 {
+		debug.FreeOSMemory()
+	}
+	if beat%dropBeats == 0 {
+		footprint.DropProgram()
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,30 +83,4 @@ func TestAFullPipeDropsAndTells(t *testing.T) {
 	if got, want := drain(t, r), fmt.Sprintf("WARN the log was full dropped=%d\nINFO again\n", sent-kept); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-}
-
-func TestPagesOfTheProgramComeBack(t *testing.T) {
-	segments := readOnlySegments()
-	if len(segments) == 0 {
-		t.Fatal("the program's own segments were not found")
-	}
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range segments {
-		var found bool
-		for line := range strings.Lines(string(maps)) {
-			var start, end uintptr
-			var mode string
-			fmt.Sscanf(line, "%x-%x %s", &start, &end, &mode)
-			if start <= s.start && s.start+s.size <= end {
-				found = mode[1] == '-'
-			}
-		}
-		if !found {
-			t.Errorf("%x+%x is not within one mapping that is never written", s.start, s.size)
-		}
-	}
-	giveBack() // and all that follows runs from pages that have to come back
 }

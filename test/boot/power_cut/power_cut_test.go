@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	cutsInFirstBoot = 6
-	cutsWhileUp     = 6
+	cutsInFirstBoot = 5
+	cutsWhileUp     = 5
 )
 
 func TestPowerCuts(t *testing.T) {

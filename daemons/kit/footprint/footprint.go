@@ -1,23 +1,18 @@
-package kit
+// Package footprint keeps a small, idle program small.
+package footprint
 
 import (
-	"runtime/debug"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// giveBackBeats is every how many signs of life a daemon gives back memory: at
-// the first, when starting is over, and then every five minutes.
-const giveBackBeats = 100
-
-// giveBack returns to the kernel what is not in use: free pages of the heap,
-// and the pages of the program itself, which are nothing but a cache of the image.
-// The kernel maps those sixteen at a time, so after a start nearly the whole
-// program is counted as the process's memory (4.2 MiB of a daemon that needs
-// 1.4); what is still wanted comes back from the page cache without a read.
-func giveBack() {
-	debug.FreeOSMemory()
+// DropProgram gives the pages of the program itself back to the kernel, which
+// are nothing but a cache of the image. The kernel maps those sixteen at a time,
+// so after a start nearly the whole program is counted as the process's memory
+// (4.2 MiB of a daemon that needs 1.4); what is still wanted comes back from the
+// page cache without a read.
+func DropProgram() {
 	for _, s := range readOnlySegments() {
 		unix.Syscall(unix.SYS_MADVISE, s.start, s.size, unix.MADV_DONTNEED)
 	}
