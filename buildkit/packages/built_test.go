@@ -1,0 +1,97 @@
+package packages
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// These tests look at finished programs. They never build one: what is not in the
+// cache is skipped, and go run ./buildkit/cmd/packages puts it there.
+
+func built(t *testing.T, name string) string {
+	t.Helper()
+	files, err := Cached(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files[name] == "" {
+		t.Skipf("%s is not in the cache; make it with go run ./buildkit/cmd/packages", name)
+	}
+	return files[name]
+}
+
+// Something new that calls methods by name would cost a sixth of the size.
+func TestDeadCodeIsDropped(t *testing.T) {
+	for _, p := range Packages {
+		t.Run(p.Name, func(t *testing.T) {
+			if err := checkDeadCode(built(t, p.Name)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Nothing is linked at run time: there are no shared libraries in the image.
+func TestStatic(t *testing.T) {
+	for _, p := range Packages {
+		t.Run(p.Name, func(t *testing.T) {
+			out, err := exec.Command("readelf", "--program-headers", "--dynamic", built(t, p.Name)).CombinedOutput()
+			if err != nil || strings.Contains(string(out), "INTERP") || strings.Contains(string(out), "NEEDED") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// The name under which a program is started decides what it is, and each says the
+// version that go.mod asks for.
+func TestPrograms(t *testing.T) {
+	for _, want := range []struct{ program, name, args, says string }{
+		{"kubernetes", "kube-apiserver", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
+		{"kubernetes", "kube-controller-manager", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
+		{"kubernetes", "kube-proxy", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
+		{"kubernetes", "kube-scheduler", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
+		{"kubernetes", "kubelet", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
+		{"kubernetes", "containerd", "--version", " {github.com/containerd/containerd/v2} "},
+		{"kubernetes", "kubernetes", "", "kube-controller-manager\n"},
+		{"containerd-shim-runc-v2", "containerd-shim-runc-v2", "-v", "  Version:  {github.com/containerd/containerd/v2}\n"},
+		{"cni", "bridge", "", "CNI bridge plugin {github.com/containernetworking/plugins}\n"},
+		{"cni", "host-local", "", "CNI host-local plugin {github.com/containernetworking/plugins}\n"},
+		{"cni", "loopback", "", "CNI loopback plugin {github.com/containernetworking/plugins}\n"},
+		{"cni", "portmap", "", "CNI portmap plugin {github.com/containernetworking/plugins}\n"},
+		{"runc", "runc", "--version", "runc version 1."},
+		{"coredns", "coredns", "-plugins", "  dns.kubernetes\n"},
+	} {
+		t.Run(want.name, func(t *testing.T) {
+			program, w := built(t, want.program), testWorkshop(t)
+			link := filepath.Join(t.TempDir(), want.name)
+			if err := os.Symlink(program, link); err != nil {
+				t.Fatal(err)
+			}
+			versions, err := w.versions(t.Context(), dirOf(want.program))
+			if err != nil {
+				t.Fatal(err)
+			}
+			says, err := expand(want.says, versions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, _ := exec.Command(link, strings.Fields(want.args)...).CombinedOutput()
+			if !strings.Contains(string(out), says) {
+				t.Errorf("%s %s: want %q; got:\n%s", want.name, want.args, says, out)
+			}
+		})
+	}
+}
+
+func dirOf(program string) string {
+	for _, p := range Packages {
+		if p.Name == program {
+			return p.Dir
+		}
+	}
+	return ""
+}

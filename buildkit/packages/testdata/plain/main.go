@@ -1,0 +1,9 @@
+// Command plain calls no method by name.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() { fmt.Println(os.Args) }
