@@ -168,7 +168,7 @@ func (c *client) waiting() bool { return c.state != idle && c.state != bound }
 func (c *client) tick(now time.Time) []request {
 	if c.lease != nil && !c.lease.until.IsZero() && !now.Before(c.lease.until) {
 		c.lease = nil
-		if c.state == bound || c.state == renewing || c.state == rebinding {
+		if c.state == rebooting || c.state == bound || c.state == renewing || c.state == rebinding {
 			c.enter(selecting, now)
 		}
 	}
