@@ -264,7 +264,7 @@ func (c *client) bind(now time.Time, a answer) {
 		d = max(d, minLease)
 		renew, rebind := a.renew, a.rebind
 		if rebind <= 0 || rebind >= d {
-			rebind = d * 7 / 8
+			rebind = d / 8 * 7 // d * 7 may be more than a Duration holds
 		}
 		if renew <= 0 || renew >= rebind {
 			renew = min(d/2, rebind)
