@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +92,8 @@ func cutAfter(t *testing.T, c vm.Config, d time.Duration) {
 	}
 	defer m.Kill()
 	if _, err := m.Serial.WaitFor(vm.Context(t), 0, started); err != nil {
-		t.Fatal(err)
+		screen := filepath.Join(os.TempDir(), "dactyl-power-cut.png")
+		t.Fatalf("%v; its screen: %s (%v)", err, screen, m.Screendump(t.Context(), screen))
 	}
 	wait(t.Context(), d)
 }
