@@ -19,8 +19,8 @@
 // [devices]; never execute, and never make a device node or a socket. Memory:
 // none that is executable can be made. Processes: threads of its own, no other
 // signal than to itself. Sockets: unix ones, to connect; others only with the
-// named sets "network", "netlink" and "packet" (seccomp_sets.go lists all). What
-// is refused fails with EPERM and stands in the kernel's log (audit type=1326).
+// named set "network" (seccomp_sets.go lists all). What is refused fails with
+// EPERM and stands in the kernel's log (audit type=1326).
 //
 // A daemon with the set "mount" is not held by Landlock's file rules, because a
 // process under them cannot mount at all; its mount namespace and seccomp remain.

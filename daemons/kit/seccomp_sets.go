@@ -30,7 +30,6 @@ const (
 	// threadFlags are exactly those with which Go's runtime starts a thread.
 	threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD | unix.CLONE_SETTLS
 
-	sockType = 0xf        // of socket's second argument, the rest are flags
 	prSetVMA = 0x53564d41 // names the runtime's memory, for smaps
 )
 
@@ -109,28 +108,14 @@ var sets = []set{
 		}}},
 	},
 	{
-		// Links, routes, packet filters, device events; what a link's driver is called.
-		name:  "netlink",
+		// Where a socket that is open already listens. Landlock still refuses TCP ports.
+		name:  "bind",
 		calls: []uint32{unix.SYS_BIND},
-		tested: []tested{
-			{unix.SYS_SOCKET, rule{
-				{{0, every, unix.AF_NETLINK}, {2, every, unix.NETLINK_ROUTE}},
-				{{0, every, unix.AF_NETLINK}, {2, every, unix.NETLINK_NETFILTER}},
-				{{0, every, unix.AF_NETLINK}, {2, every, unix.NETLINK_KOBJECT_UEVENT}},
-				{{0, every, unix.AF_NETLINK}, {2, every, unix.NETLINK_GENERIC}},
-				{{0, every, unix.AF_INET}, {1, sockType, unix.SOCK_DGRAM}, {2, every, 0}}, // what ioctls on links are made on
-			}},
-			{unix.SYS_IOCTL, rule{
-				{{1, every, siocEthtool}}, {{1, every, unix.SIOCGIFNAME}}, {{1, every, unix.SIOCGIFINDEX}},
-				{{1, every, unix.SIOCGIFFLAGS}}, {{1, every, unix.SIOCGIFHWADDR}},
-			}},
-		},
 	},
 	{
-		// Whole frames, for DHCP before there is an address.
-		name:   "packet",
-		calls:  []uint32{unix.SYS_BIND},
-		tested: []tested{{unix.SYS_SOCKET, rule{{{0, every, unix.AF_PACKET}}}}},
+		// What a link's driver is called, asked on a socket that is open already.
+		name:   "ethtool",
+		tested: []tested{{unix.SYS_IOCTL, rule{{{1, every, siocEthtool}}}}},
 	},
 	{
 		name: "mount",

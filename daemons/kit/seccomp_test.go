@@ -97,15 +97,15 @@ func TestFilterDecides(t *testing.T) {
 		{"an SCTP socket", "network", unix.SYS_SOCKET, []uint32{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP}, verdictDeny},
 		{"an MPTCP socket, which Landlock does not see", "network", unix.SYS_SOCKET, []uint32{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP}, verdictDeny},
 		{"a netlink socket", "network", unix.SYS_SOCKET, []uint32{unix.AF_NETLINK, unix.SOCK_RAW}, verdictDeny},
-		{"a route socket", "netlink", unix.SYS_SOCKET, []uint32{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, verdictAllow},
-		{"an audit socket", "netlink", unix.SYS_SOCKET, []uint32{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT}, verdictDeny},
-		{"a datagram socket for ioctls", "netlink", unix.SYS_SOCKET, []uint32{unix.AF_INET, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC}, verdictAllow},
-		{"a raw socket", "netlink", unix.SYS_SOCKET, []uint32{unix.AF_INET, unix.SOCK_RAW}, verdictDeny},
-		{"a packet socket", "packet", unix.SYS_SOCKET, []uint32{unix.AF_PACKET, unix.SOCK_RAW}, verdictAllow},
-		{"a packet socket", "netlink", unix.SYS_SOCKET, []uint32{unix.AF_PACKET, unix.SOCK_RAW}, verdictDeny},
+		{"a route socket", "ethtool", unix.SYS_SOCKET, []uint32{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, verdictDeny},
+		{"a datagram socket", "ethtool", unix.SYS_SOCKET, []uint32{unix.AF_INET, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC}, verdictDeny},
+		{"a packet socket", "bind", unix.SYS_SOCKET, []uint32{unix.AF_PACKET, unix.SOCK_RAW}, verdictDeny},
+		{"a link's driver", "", unix.SYS_IOCTL, []uint32{1, siocEthtool}, verdictDeny},
+		{"a link's driver", "ethtool", unix.SYS_IOCTL, []uint32{1, siocEthtool}, verdictAllow},
+		{"a link's name", "ethtool", unix.SYS_IOCTL, []uint32{1, unix.SIOCGIFNAME}, verdictDeny},
 		{"a vsock", "network", unix.SYS_SOCKET, []uint32{unix.AF_VSOCK, unix.SOCK_STREAM}, verdictDeny},
 		{"bind", "", unix.SYS_BIND, nil, verdictDeny},
-		{"bind", "packet", unix.SYS_BIND, nil, verdictAllow},
+		{"bind", "bind", unix.SYS_BIND, nil, verdictAllow},
 		{"is it a terminal", "", unix.SYS_IOCTL, []uint32{1, unix.TCGETS}, verdictAllow},
 		{"type into a terminal", "", unix.SYS_IOCTL, []uint32{1, unix.TIOCSTI}, verdictDeny},
 		{"a partition", "mount", unix.SYS_IOCTL, []uint32{1, unix.BLKPG}, verdictDeny},
@@ -135,7 +135,7 @@ func TestFilterDecides(t *testing.T) {
 
 // The search must find for every number what the rules say of it, whatever sets are joined.
 func TestEveryNumberGetsItsRule(t *testing.T) {
-	for _, sets := range [][]string{nil, {"network"}, {"mount", "block"}, {"netlink", "packet", "network"}, Sets()} {
+	for _, sets := range [][]string{nil, {"network"}, {"mount", "block"}, {"bind", "ethtool", "network"}, Sets()} {
 		rules, err := rulesOf(sets, testPID)
 		if err != nil {
 			t.Fatal(err)
