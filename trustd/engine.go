@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -133,7 +132,7 @@ func (e *engine) claim(csr, proof []byte, clock time.Time) (certificate, confirm
 	if err != nil {
 		return nil, nil, err
 	}
-	if key, err := keyOf(csr); !right || err != nil || !sameKey(key, owner.PublicKey) {
+	if !right || !isKeyOf(csr, owner) {
 		return nil, nil, status.Error(codes.FailedPrecondition, "this machine is already claimed: ask its owner for a certificate")
 	}
 	return owner.Raw, trust.Confirm(secret, owner.Raw, e.authority.certificate.Raw), nil
@@ -225,11 +224,16 @@ func (e *engine) clock() time.Time {
 	return dawn
 }
 
-func sameKey(a, b crypto.PublicKey) bool {
-	x, err := x509.MarshalPKIXPublicKey(a)
+// isKeyOf says whether the CSR is signed with the certificate's key.
+func isKeyOf(csr []byte, c *x509.Certificate) bool {
+	key, err := keyOf(csr)
 	if err != nil {
 		return false
 	}
-	y, err := x509.MarshalPKIXPublicKey(b)
+	x, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return false
+	}
+	y, err := x509.MarshalPKIXPublicKey(c.PublicKey)
 	return err == nil && bytes.Equal(x, y)
 }
