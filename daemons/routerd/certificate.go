@@ -24,9 +24,9 @@ const (
 	lastRetry  = 5 * time.Second
 	// lookAgain is how often the wall clock is read: it may be set at any time.
 	lookAgain = 30 * time.Second
-	// firstCalm and lastCalm bound how long nothing is asked after a certificate
-	// still did not carry the name by which a client came: it is not ours, or
-	// only he knows it.
+	// firstCalm and lastCalm bound how long handshakes ask for nothing after a
+	// certificate still did not carry the name by which a client came (it is not
+	// ours, or only he knows it), or could not be had.
 	firstCalm = 10 * time.Second
 	lastCalm  = time.Hour
 	// askTimeout is how long one handshake waits for a better certificate.
@@ -62,6 +62,7 @@ type keeper struct {
 	asking    sync.Mutex // held while a better certificate is asked for; guards what follows
 	byAddress calm
 	byName    calm
+	byClock   calm
 }
 
 func newKeeper(issue func(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error), now func() time.Time, log *slog.Logger) *keeper {
@@ -142,23 +143,23 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // certificateFor implements tls.Config.GetCertificate. If the certificate does
 // not carry the address or name by which the client comes, the machine may have
-// got it since: ask again.
+// got it since, and if it is due, the clock may just have been set: ask again.
 func (k *keeper) certificateFor(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	address := localAddress(hello.Conn)
-	if i := k.held.Load(); !i.names(address) || !i.names(hello.ServerName) {
+	if i := k.held.Load(); !i.names(address) || !i.names(hello.ServerName) || i.due(k.now()) {
 		k.askFor(address, hello.ServerName)
 	}
 	return &k.held.Load().certificate, nil
 }
 
-// askFor asks for a certificate that carries both, unless that was in vain not
-// long ago. All handshakes gain by it, so it ends with none of them.
+// askFor asks for a fresh certificate that carries both, unless that was in vain
+// not long ago. All handshakes gain by it, so it ends with none of them.
 func (k *keeper) askFor(address, name string) {
 	k.asking.Lock()
 	defer k.asking.Unlock()
 	now, i := k.now(), k.held.Load()
-	wrongAddress, wrongName := !i.names(address), !i.names(name)
-	if !(wrongAddress && k.byAddress.over(now)) && !(wrongName && k.byName.over(now)) {
+	wrongAddress, wrongName, old := !i.names(address), !i.names(name), i.due(now)
+	if !(wrongAddress && k.byAddress.over(now)) && !(wrongName && k.byName.over(now)) && !(old && k.byClock.over(now)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
@@ -172,6 +173,9 @@ func (k *keeper) askFor(address, name string) {
 	}
 	if wrongName {
 		k.byName.asked(now, i.names(name))
+	}
+	if old {
+		k.byClock.asked(now, !i.due(now))
 	}
 }
 

@@ -34,9 +34,9 @@
 // The key is made in memory and never leaves it; trustd signs it for the
 // machine's names. It accepts nothing before it has a certificate: clients wait in
 // the socket's queue. It asks for a new one, with a new key, after two thirds of
-// 24 h by the wall clock (looking every 30 s, as the clock may be set), and when a
-// client comes by an address or name that the certificate does not carry, for
-// instance because DHCP answered later. That is when it matters, it costs
+// 24 h by the wall clock (looking every 30 s and at each handshake, as the clock may
+// be set), and when a client comes by an address or name that the certificate does
+// not carry, for instance because DHCP answered later. That is when it matters, it costs
 // nothing otherwise, and it holds that one handshake up for the few milliseconds
 // that make it succeed. Open connections are not touched.
 //

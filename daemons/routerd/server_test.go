@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -552,7 +553,7 @@ func TestGatewayReplaced(t *testing.T) {
 // When the machine gets an address, the certificate carries it at the first handshake.
 func TestCertificateFollowsAddresses(t *testing.T) {
 	f := start(t)
-	now := time.Unix(1_800_000_000, 0)
+	now := time.Now()
 	k := newKeeper(f.ca.issue("10.0.0.1"), func() time.Time { return now }, f.server.gateway.log)
 	asked := 0
 	count := func(issue func(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error)) {
@@ -585,6 +586,41 @@ func TestCertificateFollowsAddresses(t *testing.T) {
 	come("192.168.0.9", 1)
 	now = now.Add(firstCalm)
 	come("192.168.0.9", 0)
+}
+
+// A machine without a battery gets its certificate by a clock that is years
+// behind: when the clock is set, the next client must not be shown one that has ended.
+func TestCertificateFollowsTheClock(t *testing.T) {
+	f := start(t)
+	now := time.Now().AddDate(-10, 0, 0)
+	issue, asked := f.ca.issue("10.0.0.1"), 0
+	var trouble error
+	k := newKeeper(func(ctx context.Context, r *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
+		if asked++; trouble != nil {
+			return nil, trouble
+		}
+		return issue(ctx, r)
+	}, func() time.Time { return now }, f.server.gateway.log)
+	if err := k.obtain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	come := func(want int) {
+		t.Helper()
+		before := asked
+		if _, err := k.certificateFor(&tls.ClientHelloInfo{Conn: addressed{local: "10.0.0.1"}}); err != nil {
+			t.Fatal(err)
+		}
+		if asked-before != want {
+			t.Errorf("asked %d times, want %d", asked-before, want)
+		}
+	}
+	come(0)
+	now, trouble = time.Now(), errors.New("trustd is away")
+	come(1)
+	come(0)
+	now, trouble = now.Add(firstCalm), nil
+	come(1)
+	come(0)
 }
 
 func TestRenewal(t *testing.T) {
