@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dactyl-os/dactyl/buildkit/manifest"
 )
 
 const module = "github.com/dactyl-os/dactyl/"
@@ -165,5 +167,27 @@ func TestNothingHeavyIsLinked(t *testing.T) {
 	}
 	if programs < 10 {
 		t.Errorf("only %d programs were looked at", programs)
+	}
+}
+
+// A production image has not even the code of what only development and tests call.
+func TestProductionLinksNothingForDevelopment(t *testing.T) {
+	for mode, want := range map[string]int{"production": 0, "dev": 1, "test": 2} {
+		cmd := exec.Command("go", "list", "-tags", manifest.Tags(mode), "-deps", "./init")
+		cmd.Dir = "../.."
+		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for d := range strings.FieldsSeq(string(out)) {
+			if d == module+"ipc/dev" || d == module+"ipc/probe" {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("PID 1 of a %s image links %d of ipc/dev and ipc/probe, want %d", mode, got, want)
+		}
 	}
 }
