@@ -9,9 +9,10 @@
 // either, the defaults: DHCP on every physical link, a host name made from a MAC
 // address, public time servers. GetConfig says which it was and what the mistake is.
 //
-// The files are looked at (not read) at every call, so a disk that is mounted late and
-// a file that changes are noticed without a watcher. Those who apply the
-// configuration ask again from time to time.
+// The files are looked at (not read) at every call, so a file that changes is noticed
+// without a watcher. A disk that is mounted after configd has started is not: it
+// is no part of configd's root. Those who apply the configuration ask again from time
+// to time.
 //
 // # The file
 //
