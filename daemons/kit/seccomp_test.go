@@ -109,9 +109,9 @@ func TestFilterDecides(t *testing.T) {
 		{"is it a terminal", "", unix.SYS_IOCTL, []uint32{1, unix.TCGETS}, verdictAllow},
 		{"type into a terminal", "", unix.SYS_IOCTL, []uint32{1, unix.TIOCSTI}, verdictDeny},
 		{"a partition", "mount", unix.SYS_IOCTL, []uint32{1, unix.BLKPG}, verdictDeny},
-		{"a partition", "block", unix.SYS_IOCTL, []uint32{1, unix.BLKPG}, verdictAllow},
-		{"is it a terminal, with block", "block", unix.SYS_IOCTL, []uint32{1, unix.TCGETS}, verdictAllow},
-		{"grow ext4", "block", unix.SYS_IOCTL, []uint32{1, ext4ResizeFS}, verdictAllow},
+		{"a partition", "ext4", unix.SYS_IOCTL, []uint32{1, unix.BLKPG}, verdictDeny},
+		{"is it a terminal, with ext4", "ext4", unix.SYS_IOCTL, []uint32{1, unix.TCGETS}, verdictAllow},
+		{"grow ext4", "ext4", unix.SYS_IOCTL, []uint32{1, ext4ResizeFS}, verdictAllow},
 		{"mount", "", unix.SYS_MOUNT, nil, verdictDeny},
 		{"mount", "mount", unix.SYS_MOUNT, nil, verdictAllow},
 		{"enter a namespace", "mount", unix.SYS_SETNS, nil, verdictDeny},
@@ -135,7 +135,7 @@ func TestFilterDecides(t *testing.T) {
 
 // The search must find for every number what the rules say of it, whatever sets are joined.
 func TestEveryNumberGetsItsRule(t *testing.T) {
-	for _, sets := range [][]string{nil, {"network"}, {"mount", "block"}, {"bind", "ethtool", "network"}, Sets()} {
+	for _, sets := range [][]string{nil, {"network"}, {"mount", "ext4"}, {"bind", "ethtool", "network"}, Sets()} {
 		rules, err := rulesOf(sets, testPID)
 		if err != nil {
 			t.Fatal(err)
