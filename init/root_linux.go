@@ -219,7 +219,8 @@ func setMount(fd int, attributes, propagation uint64) error {
 }
 
 // makeOwned makes a directory of a daemon's, and those above it, if they are
-// missing.
+// missing. It gets its name when it is the daemon's: one that a power cut left
+// to root would keep the daemon out for ever.
 func makeOwned(dir string, user int) error {
 	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -227,8 +228,12 @@ func makeOwned(dir string, user int) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	coming := dir + ".new"
+	if err := os.Mkdir(coming, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.Chown(dir, user, user)
+	if err := os.Chown(coming, user, user); err != nil {
+		return err
+	}
+	return os.Rename(coming, dir)
 }
