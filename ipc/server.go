@@ -40,6 +40,8 @@ type Server struct {
 	refused  Refusal
 	services map[string]*ttrpc.ServiceDesc
 
+	handlers chan struct{} // holds one for every unary call that is worked on
+
 	ending context.Context // done when Drain begins
 	end    context.CancelFunc
 
@@ -53,12 +55,16 @@ type Server struct {
 	accepting sync.WaitGroup // the loops that accept
 }
 
+// maxHandlers is how many unary calls a server works on at a time; the others wait.
+// Each may block a thread in a file or a device, and a daemon's threads are limited.
+const maxHandlers = 8
+
 // NewServer returns a server without services; refused may be nil.
 func NewServer(refused Refusal) *Server {
 	if refused == nil {
 		refused = func(string, string) {}
 	}
-	s := &Server{refused: refused, services: map[string]*ttrpc.ServiceDesc{}, conns: map[*servedConn]struct{}{}}
+	s := &Server{refused: refused, services: map[string]*ttrpc.ServiceDesc{}, handlers: make(chan struct{}, maxHandlers), conns: map[*servedConn]struct{}{}}
 	s.gone.L = &s.mu
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s
@@ -107,6 +113,12 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 			m = func(context.Context, func(any) error) (any, error) { return nil, s.refuse(caller, service, name) }
 		}
 		out.Methods[name] = func(ctx context.Context, unmarshal func(any) error) (any, error) {
+			select {
+			case s.handlers <- struct{}{}:
+				defer func() { <-s.handlers }()
+			case <-ctx.Done():
+				return nil, status.FromContextError(ctx.Err()).Err()
+			}
 			answer, err := m(ctx, unmarshal)
 			if err != nil {
 				return nil, err

@@ -127,7 +127,7 @@ func run(ctx context.Context, only string, quick, write bool) error {
 	text := report(ctx, table)
 	fmt.Print(text)
 	if len(failed) > 0 {
-		return fmt.Errorf("could not measure %s", strings.Join(failed, ", "))
+		return fmt.Errorf("measure %s: no figure", strings.Join(failed, ", "))
 	}
 	if write {
 		return writeDocument(text)

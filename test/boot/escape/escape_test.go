@@ -11,6 +11,7 @@ import (
 
 	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/log"
+	"github.com/dactyl-os/dactyl/ipc/probe"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
@@ -47,6 +48,13 @@ func TestNothingGetsOut(t *testing.T) {
 	}
 	if refused != attempted {
 		t.Errorf("%d attempts were refused, want %d:\n%s", refused, attempted, strings.Join(results, "\n"))
+	}
+
+	// What it did not find is there, for those who may.
+	for _, path := range []string{"/state/trustd/authority.pem", "/etc/dactyl/system.json", "/proc/1/environ", "/dev/sda"} {
+		if _, err := probe.NewClient(r.Admin).ReadFile(ctx, &probe.ReadFileRequest{Path: path}); err != nil {
+			t.Errorf("%s is not on the machine, so that nothing was tried: %v", path, err)
+		}
 	}
 
 	kernel := kernelLog(ctx, t, r)

@@ -1,11 +1,14 @@
 // Scenario power_cut: the plug is pulled at random moments, during the first boot
 // after flashing and while running. The machine always comes back by itself, with
-// the identity it had. If it fails, a node in the field is lost by a power failure.
+// the identity it had. QEMU is killed: what the guest had not flushed may be lost,
+// what it had is on the disk. If it fails, a node in the field is lost by a power failure.
 package power_cut
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,17 +32,24 @@ func TestPowerCuts(t *testing.T) {
 	dir := t.TempDir()
 	config := vm.Config{Image: vm.Image(t, "test"), Dir: dir}
 
+	var shown []string // fingerprints that the console has shown before a cut
 	span := measureBoot(t)
 	for cut := range cutsInFirstBoot {
 		// From when PID 1 starts, where the disk is first written to, to a little
 		// after the machine is ready.
 		after := time.Duration(random.Int64N(int64(span + span/4)))
 		t.Logf("cut %d: %v after PID 1 started", cut+1, after.Round(time.Millisecond))
-		cutAfter(t, config, after)
+		shown = append(shown, cutAfter(t, config, after)...)
 	}
 
 	r := vm.Boot(t, config)
 	authority := r.Identity.Authority.Raw
+	digest := sha256.Sum256(authority)
+	for _, f := range shown {
+		if f != hex.EncodeToString(digest[:]) {
+			t.Errorf("the console showed the CA %s before a cut; it is %x now", f, digest)
+		}
+	}
 	for cut := range cutsWhileUp {
 		wait(t.Context(), time.Duration(random.Int64N(int64(3*time.Second))))
 		r.Kill()
@@ -84,7 +94,8 @@ func measureBoot(t *testing.T) time.Duration {
 	return time.Since(begin)
 }
 
-func cutAfter(t *testing.T, c vm.Config, d time.Duration) {
+// cutAfter returns the fingerprints that the console had shown.
+func cutAfter(t *testing.T, c vm.Config, d time.Duration) []string {
 	t.Helper()
 	m, err := vm.Start(t.Context(), c)
 	if err != nil {
@@ -96,6 +107,13 @@ func cutAfter(t *testing.T, c vm.Config, d time.Duration) {
 		t.Fatalf("%v; its screen: %s (%v)", err, screen, m.Screendump(t.Context(), screen))
 	}
 	wait(t.Context(), d)
+	var shown []string
+	for _, l := range m.Serial.Lines() {
+		if f, ok := strings.CutPrefix(l.Text, "fingerprint: "); ok && len(f) == 2*sha256.Size {
+			shown = append(shown, f)
+		}
+	}
+	return shown
 }
 
 // wait lets time pass: when the plug is pulled is what this scenario varies.
