@@ -4,6 +4,7 @@
 package usb_boot
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/dactyl-os/dactyl/ipc/machine"
@@ -38,17 +39,21 @@ func TestUSBBoot(t *testing.T) {
 		t.Errorf("system disk %v: want the USB stick of 6 GiB", system)
 	}
 
-	mounts, err := storage.NewClient(r.Admin).ListMounts(ctx, &storage.ListMountsRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]*storage.Mount{}
-	for _, m := range mounts.Mounts {
-		seen[m.Volume] = m
-	}
-	if m := seen["ephemeral"]; m.GetSizeBytes() < 5<<30 {
-		t.Errorf("EPHEMERAL %v: want it grown over the stick", m)
-	}
+	// It grows while the machine is used already.
+	vm.Eventually(t, func() string {
+		mounts, err := storage.NewClient(r.Admin).ListMounts(ctx, &storage.ListMountsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range mounts.Mounts {
+			seen[m.Volume] = m
+		}
+		if m := seen["ephemeral"]; m.GetSizeBytes() < 5<<30 {
+			return fmt.Sprintf("EPHEMERAL %v: want it grown over the stick", m)
+		}
+		return ""
+	})
 	if m := seen["state"]; m.GetFilesystem() != "ext4" || m.GetReadOnly() {
 		t.Errorf("STATE %v: want a writable ext4", m)
 	}
