@@ -63,7 +63,7 @@ func TestPrograms(t *testing.T) {
 		{"cni", "loopback", "", "CNI loopback plugin {github.com/containernetworking/plugins}\n"},
 		{"cni", "portmap", "", "CNI portmap plugin {github.com/containernetworking/plugins}\n"},
 		{"runc", "runc", "--version", "runc version 1."},
-		{"coredns", "coredns", "-plugins", "  dns.kubernetes\n"},
+		{"coredns", "coredns", "-plugins", "\nkubernetes\n"},
 	} {
 		t.Run(want.name, func(t *testing.T) {
 			program, w := built(t, want.program), testWorkshop(t)

@@ -1,3 +1,117 @@
-// Package packages builds what the image has from others' modules: Kubernetes,
-// containerd, runc, the CNI plugins, CoreDNS and the pause image.
+// Package packages builds what the image has from modules that others wrote:
+// Kubernetes, containerd, runc, the CNI plugins, CoreDNS and the pause image.
+//
+//	table.go          every program: what is built, with which flags, where it goes
+//	kubernetes/       go.mod; one program for the components and containerd, and the shim's versions
+//	runc/             go.mod alone: nothing is ours
+//	cni/ coredns/     go.mod and a main that picks plugins
+//	pause/            the first process of every pod, 600 bytes
+//
+// A version is changed in a go.mod, and nowhere else. k8s.io/kubernetes needs all its
+// staging modules replaced; containerd goes with the kubelet's cri-api; the tests say
+// when they do not fit.
+//
+// # Size
+//
+// Kubernetes' components share most of their code, so they are one program that is
+// told by its name what to be. The shim, runc and the CNI plugins stay apart from it:
+// they start with every pod, and a program pays for the initialisation of everything
+// that is linked into it each time it starts.
+//
+// The linker drops what nothing reaches, unless something calls a method whose name
+// is known only at run time. Templates do, so text/template is built with that call
+// taken out (edit.go), and every program is checked after it was linked (deadcode.go).
+//
+// # Cache
+//
+// A finished program lies in <cache>/<name>-<key>/. The key is a hash of everything
+// that goes in; old keys may be deleted at any time. A directory appears complete or
+// not at all, and a lock keeps two builds from running at once. Equal keys mean equal
+// bytes: no paths, times or build IDs are in a program.
+//
+// # What they need at run time
+//
+// As their sources say it, for whoever writes a daemon.toml or a configuration. Names
+// without a slash are looked up on PATH.
+//
+// kube-apiserver, kube-controller-manager, kube-scheduler. No privilege and no
+// program. Files: what their flags name, and a directory for --cert-dir
+// (/var/run/kubernetes) if no serving certificate is given; give one. They follow
+// certificates, CA bundles and kubeconfigs that are replaced by rename. The
+// controller-manager looks into /usr/libexec/kubernetes/kubelet-plugins/volume/exec/
+// for volume drivers and may find nothing. /etc/localtime is not needed: the time
+// zones are linked in. Their health: /livez, /readyz, /healthz.
+//
+// kubelet. uid 0 (it refuses others) with SYS_ADMIN for mounts, SYS_RESOURCE for
+// oom_score_adj, DAC_OVERRIDE, CHOWN and FOWNER for volumes, NET_ADMIN for nothing.
+//   - Programs: mount and umount, for every tmpfs volume (Secrets, tokens, emptyDir in
+//     memory) and subPath: "mount [-t type] [-o options] source target", with
+//     options bind, remount, rshared and size=; "umount target", "umount -f target".
+//     umount should say "not mounted" of a directory that is no mount point: the
+//     kubelet tries it in TMPDIR when it starts and trusts umount from then on.
+//     Also, where a volume asks for it: blkid, fsck, mkfs.*, resize2fs, xfs_growfs,
+//     blockdev, losetup. systemd-run, if it is there, is used for mounts. getsubids
+//     only if there is a user called kubelet.
+//   - Directories: --root-dir (/var/lib/kubelet), which it makes a shared mount with a
+//     bind mount of its own; podLogsDir (/var/log/pods); /var/log/containers; TMPDIR.
+//   - Reads /proc of its domain (/proc/1/ns/pid, /proc/swaps, /proc/self/mountinfo),
+//     /sys/fs/cgroup (version 2; version 1 only with failCgroupV1: false), /sys/block,
+//     /sys/devices/system, /etc/resolv.conf, /etc/hosts, /etc/os-release, and
+//     /dev/kmsg, without which it does not start.
+//   - Writes cgroups under cgroupRoot (kubepods is made below it), oom_score_adj, and
+//     six sysctls unless they have their values: vm.overcommit_memory=1,
+//     vm.panic_on_oom=0, kernel.panic=10, kernel.panic_on_oops=1,
+//     kernel.keys.root_maxkeys=1000000, kernel.keys.root_maxbytes=25000000. With
+//     protectKernelDefaults it refuses to start instead of writing.
+//   - Graceful node shutdown is systemd-logind's over D-Bus; without it the setting
+//     does nothing, and whoever stops the machine has to end the pods.
+//
+// kube-proxy in nftables mode. NET_ADMIN in the machine's network namespace, and the
+// program nft of at least 1.0.1: "nft --version", "nft -f -", "nft --check -f -",
+// "nft --json --terse list table ip|ip6 kube-proxy", "nft --json list chain|sets|maps|
+// map|set|counters …". Kernel 5.13 or later. It deletes conntrack entries by netlink,
+// and writes net.netfilter.nf_conntrack_* and
+// /sys/module/nf_conntrack/parameters/hashsize unless the conntrack settings are all 0.
+//
+// containerd. uid 0 with SYS_ADMIN (overlay mounts, network namespaces), NET_ADMIN
+// (loopback), CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP (unpacking layers),
+// SYS_PTRACE (namespaces of shims), KILL and SYS_RESOURCE.
+//   - Programs: containerd-shim-runc-v2, from PATH or from beside itself; the CNI
+//     plugins from bin_dirs (/opt/cni/bin); unpigz and igzip if they are there; and
+//     itself by /proc/self/exe, stopped before its first instruction, to hold a user
+//     namespace for pods with hostUsers: false. So that the name does not count, it is
+//     fine that the link's target is called kubernetes.
+//   - Directories: root (/var/lib/containerd), state (/run/containerd; sockets of the
+//     shims in /run/containerd/s whatever state says), /var/run/netns unless
+//     netns_mounts_under_state_dir. FIFOs of the containers' output are in state.
+//   - Reads conf_dir (/etc/cni/net.d), /etc/containerd/config.toml (--config),
+//     /etc/hosts (a pod fails to start without it; empty will do), /etc/resolv.conf,
+//     /sys/fs/cgroup, /proc.
+//   - PATH and the rest of its environment go on to the shims, runc and the plugins.
+//   - use_internal_loopback = true saves one process for each pod: the plugin
+//     loopback is then not run.
+//
+// containerd-shim-runc-v2. Started by containerd in the pod's bundle directory, twice
+// for each pod ("start", then itself by its path, which is why it is not a link), and
+// at the end ("delete"). It makes itself a child subreaper and its OOM score, and runs
+// runc from PATH (or BinaryName). Its cgroup is containerd's unless ShimCgroup is set:
+// pods survive a containerd that is stopped only if its cgroup is not killed with it.
+//
+// runc. Keeps /run/containerd/runc. Runs itself through an overlay mount of its own
+// directory, so that containers cannot write to it; where that fails, it copies itself
+// into memory, 8 MB for every container that starts. Needs the cgroup tree writable,
+// /proc, and the capabilities that it is to give. newuidmap, newgidmap: only without
+// root. No checkpoints: criu is not there and is not linked.
+//
+// CNI plugins. NET_ADMIN and SYS_ADMIN (to enter network namespaces), from containerd.
+//   - bridge: writes net.ipv4.ip_forward and net.ipv6.conf.*; with ipMasq it needs nft
+//     ("ipMasqBackend": "nftables") or iptables. host-local: /var/lib/cni/networks
+//     (dataDir). portmap: "backend": "nftables" and nft; writes
+//     net.ipv4.conf.*.route_localnet if asked to (snat).
+//   - delete tries both backends and ignores the one that is not there.
+//
+// coredns. Binds its port (NET_BIND_SERVICE for 53), reads the Corefile (-conf), and
+// in a pod the service account's token; outside, "kubernetes" takes a kubeconfig.
+//
+// pause. Nothing: it waits for signals.
 package packages
