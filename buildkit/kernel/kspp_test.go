@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"bytes"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -211,7 +210,7 @@ func TestMeets(t *testing.T) {
 		{"flag", true}, {"gone", false},
 	} {
 		if got := meets(c.what, get); got != c.want {
-			t.Error(fmt.Sprintf("meets(%q) = %v", c.what, got))
+			t.Errorf("meets(%q) = %v", c.what, got)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -94,7 +93,11 @@ func minor(version string) string { return strings.Join(strings.Split(version, "
 // builds, only bigger. So the edit must fit Go's source, and compile.
 func TestTemplateEdit(t *testing.T) {
 	dir := t.TempDir()
-	replaced, err := overlay(runtime.GOROOT(), dir)
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced, err := overlay(strings.TrimSpace(string(goroot)), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

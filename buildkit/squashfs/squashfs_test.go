@@ -81,6 +81,9 @@ func TestUnsquashfsReadsItBack(t *testing.T) {
 		t.Fatalf("what came back differs: %s", out)
 	}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
 		want, _ := os.Lstat(path)
 		got, err := os.Lstat(filepath.Join(back, strings.TrimPrefix(path, root)))
 		if err != nil {

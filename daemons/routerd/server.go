@@ -64,7 +64,6 @@ func newServer(g *gateway, s *schema, k *keeper, at *gate) *server {
 		grpc.InitialConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(bufferBytes),
 		grpc.WriteBufferSize(bufferBytes),
-		grpc.SharedWriteBuffer(true),
 		grpc.NumStreamWorkers(uint32(2*runtime.GOMAXPROCS(0))), // their stacks have grown already
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingAfter, Timeout: pingWait}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),

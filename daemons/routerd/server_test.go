@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 reflection v1alpha is deprecated; older clients speak it, so it is served and tested
+
 package main
 
 import (
