@@ -95,3 +95,24 @@ func dirOf(program string) string {
 	}
 	return ""
 }
+
+// Where a program was built is not in it. cni is the one whose source is copied, runc
+// the one with C in it.
+func TestElsewhereTheSame(t *testing.T) {
+	w := testWorkshop(t) // with a cache of its own
+	for _, p := range Packages {
+		if p.Copied == "" && !p.Cgo {
+			continue
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			before := built(t, p.Name)
+			again, err := w.program(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("cmp", before, again).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}

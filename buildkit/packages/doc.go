@@ -22,6 +22,18 @@
 // is known only at run time. Templates do, so text/template is built with that call
 // taken out (edit.go), and every program is checked after it was linked (deadcode.go).
 //
+//	                             bytes   in the image (zstd 19, blocks of 256 KiB)
+//	kubernetes               123,588,734   32,239,616
+//	coredns                   35,942,526   10,166,272
+//	containerd-shim-runc-v2   10,399,870    3,559,424
+//	runc                       7,746,832    2,846,720
+//	cni                        4,194,430    1,552,384
+//	pause.tar                      5,752        4,096
+//	all                      181,878,144   50,368,512
+//
+// From nothing, compiling takes about 20 minutes of one processor, 17 of them for
+// Kubernetes; after a change in its folder, linking takes half a minute.
+//
 // # Cache
 //
 // A finished program lies in <cache>/<name>-<key>/. The key is a hash of everything
@@ -42,8 +54,12 @@
 // for volume drivers and may find nothing. /etc/localtime is not needed: the time
 // zones are linked in. Their health: /livez, /readyz, /healthz.
 //
-// kubelet. uid 0 (it refuses others) with SYS_ADMIN for mounts, SYS_RESOURCE for
-// oom_score_adj, DAC_OVERRIDE, CHOWN and FOWNER for volumes, NET_ADMIN for nothing.
+// They start only when the API server is ready: a controller-manager or scheduler that
+// asks before it has made its roles exits with 1 ("configmaps
+// extension-apiserver-authentication is forbidden").
+//
+// kubelet. uid 0: it refuses others. It mounts (SYS_ADMIN), changes owners of volumes
+// (CHOWN, FOWNER, DAC_OVERRIDE) and lowers OOM scores (SYS_RESOURCE).
 //   - Programs: mount and umount, for every tmpfs volume (Secrets, tokens, emptyDir in
 //     memory) and subPath: "mount [-t type] [-o options] source target", with
 //     options bind, remount, rshared and size=; "umount target", "umount -f target".
@@ -73,9 +89,12 @@
 // and writes net.netfilter.nf_conntrack_* and
 // /sys/module/nf_conntrack/parameters/hashsize unless the conntrack settings are all 0.
 //
-// containerd. uid 0 with SYS_ADMIN (overlay mounts, network namespaces), NET_ADMIN
-// (loopback), CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP (unpacking layers),
-// SYS_PTRACE (namespaces of shims), KILL and SYS_RESOURCE.
+// containerd. uid 0. It mounts overlays and network namespaces (SYS_ADMIN), sets the
+// loopback device up (NET_ADMIN), unpacks layers with their owners, devices and file
+// capabilities (CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP), and gives pods an
+// OOM score of -998, which takes SYS_RESOURCE unless restrict_oom_score_adj is set:
+// without either, no pod starts. A runtime class's capabilities must be in its bounding
+// set, and so must everything a privileged pod is to have.
 //   - Programs: containerd-shim-runc-v2, from PATH or from beside itself; the CNI
 //     plugins from bin_dirs (/opt/cni/bin); unpigz and igzip if they are there; and
 //     itself by /proc/self/exe, stopped before its first instruction, to hold a user
@@ -84,6 +103,8 @@
 //   - Directories: root (/var/lib/containerd), state (/run/containerd; sockets of the
 //     shims in /run/containerd/s whatever state says), /var/run/netns unless
 //     netns_mounts_under_state_dir. FIFOs of the containers' output are in state.
+//   - The pause image is imported from pause.tar ("ctr -n k8s.io images import", or the
+//     transfer service) under the name PauseImage, and named in pinned_images.sandbox.
 //   - Reads conf_dir (/etc/cni/net.d), /etc/containerd/config.toml (--config),
 //     /etc/hosts (a pod fails to start without it; empty will do), /etc/resolv.conf,
 //     /sys/fs/cgroup, /proc.
@@ -108,7 +129,7 @@
 //     ("ipMasqBackend": "nftables") or iptables. host-local: /var/lib/cni/networks
 //     (dataDir). portmap: "backend": "nftables" and nft; writes
 //     net.ipv4.conf.*.route_localnet if asked to (snat).
-//   - delete tries both backends and ignores the one that is not there.
+//   - Taking a pod down tries both backends and ignores the one that is not there.
 //
 // coredns. Binds its port (NET_BIND_SERVICE for 53), reads the Corefile (-conf), and
 // in a pod the service account's token; outside, "kubernetes" takes a kubeconfig.
