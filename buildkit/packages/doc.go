@@ -18,6 +18,14 @@
 // they start with every pod, and a program pays for the initialisation of everything
 // that is linked into it each time it starts.
 //
+// "kubelet --version" takes 76 ms of processor time and 92 MB, nearly all of them pages
+// that the components share; a shim, a CNI plugin and runc take 4 ms and 13 MB.
+//
+// The four CNI plugins as programs of their own would be 4.9 MB in the image, not 1.5.
+// Of CoreDNS' code, a sixth is not in kubernetes too, so linked into it CoreDNS would
+// cost about 1.7 MB instead of 10; but then both must agree on every module, and 1.15
+// wants client-go 0.37 and etcd's client 3.7 where Kubernetes has 0.36 and 3.6.
+//
 // The linker drops what nothing reaches, unless something calls a method whose name
 // is known only at run time. Templates do, so text/template is built with that call
 // taken out (edit.go), and every program is checked after it was linked (deadcode.go).
