@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -23,31 +22,18 @@ const (
 	// maxConnections is per caller and service. A daemon keeps one connection,
 	// and one more for each stream.
 	maxConnections = 64
-	// maxCalls is how many calls of a caller to a service are worked on at a
-	// time; the others wait. No handler takes long but RestartDaemon, which is
-	// refused where another of the same daemon runs.
-	maxCalls = 16
-	// maxGoroutines is what no honest use comes near. Only answers that nobody
-	// reads add up to it; then their caller is hung up on.
-	maxGoroutines = 16384
 )
 
 // guarded registers services for one caller.
 type guarded struct {
 	ipc.Registrar
-	log   journal
-	slots chan struct{} // holds one for every call that is worked on
-	crowd *crowdedListener
+	log journal
 }
 
 // RegisterService implements ipc.Registrar.
 func (g *guarded) RegisterService(name string, desc *ttrpc.ServiceDesc) {
 	for method, handle := range desc.Methods {
 		desc.Methods[method] = func(ctx context.Context, unmarshal func(any) error) (answer any, err error) {
-			if err := g.enter(ctx); err != nil {
-				return nil, err
-			}
-			defer g.leave()
 			defer g.survive(method, &err)
 			return handle(ctx, unmarshal)
 		}
@@ -62,20 +48,6 @@ func (g *guarded) RegisterService(name string, desc *ttrpc.ServiceDesc) {
 	}
 	g.Registrar.RegisterService(name, desc)
 }
-
-func (g *guarded) enter(ctx context.Context) error {
-	if runtime.NumGoroutine() > maxGoroutines {
-		g.crowd.hangUp()
-	}
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
-	}
-}
-
-func (g *guarded) leave() { <-g.slots }
 
 // survive turns a panic into an answer.
 func (g *guarded) survive(method string, err *error) {
@@ -118,17 +90,6 @@ func (l *crowdedListener) admit(c *net.UnixConn) bool {
 	}
 	l.open = append(l.open, c)
 	return true
-}
-
-// hangUp closes all connections. An honest caller connects again by itself.
-func (l *crowdedListener) hangUp() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.open {
-		c.Close()
-	}
-	clear(l.open)
-	l.open = l.open[:0]
 }
 
 // isOpen says whether nobody has closed c.

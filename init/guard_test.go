@@ -17,55 +17,27 @@ import (
 	pb "github.com/dactyl-os/dactyl/ipc/machine"
 )
 
-// faulty panics in one method and keeps callers in another.
-type faulty struct {
-	pb.Server
-	held chan struct{}
-}
+// faulty panics in one method.
+type faulty struct{ pb.Server }
 
 func (faulty) GetVersion(context.Context, *pb.GetVersionRequest) (*pb.Version, error) {
 	panic("on purpose")
 }
 
-func (f faulty) GetGraph(ctx context.Context, _ *pb.GetGraphRequest) (*pb.Graph, error) {
-	select {
-	case <-f.held:
-	case <-ctx.Done():
-	}
-	return &pb.Graph{}, nil
-}
-
 func TestGuard(t *testing.T) {
-	f := faulty{held: make(chan struct{})}
+	var f faulty
 	pipe, err := newLogPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	slots := make(chan struct{}, maxCalls)
-	peer := ipctest.Pair(t, map[string][]string{pb.Service: {"GetVersion", "GetGraph"}}, func(r ipc.Registrar) {
-		pb.Register(&guarded{Registrar: r, log: journal{pipe: pipe.write}, slots: slots, crowd: &crowdedListener{}}, f)
+	peer := ipctest.Pair(t, map[string][]string{pb.Service: {"GetVersion"}}, func(r ipc.Registrar) {
+		pb.Register(&guarded{Registrar: r, log: journal{pipe: pipe.write}}, f)
 	})
 	client := pb.NewClient(peer)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if _, err := client.GetVersion(ctx, &pb.GetVersionRequest{}); status.Code(err) != codes.Internal {
 		t.Errorf("a handler that panics: %v", err)
-	}
-	results := make(chan error)
-	for range 3 * maxCalls {
-		go func() {
-			_, err := client.GetGraph(ctx, &pb.GetGraphRequest{})
-			results <- err
-		}()
-	}
-	for len(slots) < maxCalls && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
-	close(f.held)
-	for range 3 * maxCalls {
-		if err := <-results; err != nil {
-			t.Error(err)
-		}
 	}
 }
 
@@ -109,11 +81,5 @@ func TestCrowdedListener(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("no place was freed")
 		}
-	}
-	crowd.hangUp()
-	crowd.mu.Lock()
-	defer crowd.mu.Unlock()
-	if len(crowd.open) != 0 {
-		t.Error("still open after hanging up")
 	}
 }

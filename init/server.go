@@ -36,7 +36,7 @@ func (m *machine) serve() error {
 			m.log.warn("call refused caller=%s method=%q", caller, method)
 		})
 		crowd := &crowdedListener{Listener: l}
-		g := &guarded{Registrar: server, log: m.log, slots: make(chan struct{}, maxCalls), crowd: crowd}
+		g := &guarded{Registrar: server, log: m.log}
 		pb.Register(g, machine)
 		registerDev(g, m)
 		registerProbe(g, m)

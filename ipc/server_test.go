@@ -235,6 +235,42 @@ func TestOversizedMessageIsRefusedByName(t *testing.T) {
 	}
 }
 
+// crowded counts who is in a handler at a time.
+type crowded struct {
+	machine.Server
+	in, most atomic.Int64
+}
+
+func (c *crowded) GetVersion(context.Context, *machine.GetVersionRequest) (*machine.Version, error) {
+	now := c.in.Add(1)
+	defer c.in.Add(-1)
+	for most := c.most.Load(); now > most && !c.most.CompareAndSwap(most, now); most = c.most.Load() {
+	}
+	time.Sleep(time.Millisecond) // others would come in meanwhile
+	return &machine.Version{}, nil
+}
+
+// However many call, a server's threads are few; all are answered.
+func TestFewHandlersAtATime(t *testing.T) {
+	p := newPost(t)
+	c := &crowded{}
+	server := p.serve(c, all)
+	defer server.Drain(t.Context())
+	client := machine.NewClient(ipc.NewPeer("machine", p.path))
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := client.GetVersion(t.Context(), &machine.GetVersionRequest{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if most := c.most.Load(); most > 8 || most < 2 {
+		t.Errorf("%d calls were worked on at a time; want 2 to 8", most)
+	}
+}
+
 // An answer that does not fit fails its own call and no other.
 func TestOversizedAnswerIsRefusedByName(t *testing.T) {
 	p := newPost(t)
