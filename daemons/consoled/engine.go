@@ -171,7 +171,7 @@ func clean(s string) string {
 
 // Pace of asking and of printing.
 const (
-	askStarting  = 200 * time.Millisecond
+	askStarting  = time.Second // asking costs what the daemons that start could use
 	askReady     = 2 * time.Second
 	askLongest   = 10 * time.Second
 	printAtLeast = 2 * time.Second // between two texts on the serial line until all is ready
