@@ -1,5 +1,5 @@
 // Command init is PID 1. It mounts what every program needs, reads the compiled
-// form of all daemon.toml, starts the daemons tier by tier, each behind its own
+// form of all daemon.toml, starts the daemons in the order of their tiers, each behind its own
 // walls, starts them again when they end, and on the way down stops them in
 // reverse. It decides nothing that a daemon can decide and calls nobody.
 //

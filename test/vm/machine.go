@@ -209,14 +209,6 @@ func (m *Machine) Ended() bool {
 	}
 }
 
-// PowerButton presses the power button.
-func (m *Machine) PowerButton(ctx context.Context) error {
-	return m.qmp.execute(ctx, "system_powerdown", nil)
-}
-
-// Reset restarts the guest without warning it.
-func (m *Machine) Reset(ctx context.Context) error { return m.qmp.execute(ctx, "system_reset", nil) }
-
 // Screendump writes what is on the screen to path, as PNG.
 func (m *Machine) Screendump(ctx context.Context, path string) error {
 	return m.qmp.execute(ctx, "screendump", map[string]any{"filename": path, "format": "png"})
