@@ -60,6 +60,7 @@ const (
 	SysctlsPath     = "/etc/dactyl/sysctls"     // key=value lines, applied by init
 	SocketDir       = "/run/ipc"                // on the machine: one folder per caller; in a daemon: its own
 	DaemonDir       = "/lib/dactyl"             // binaries
+	ShareDir        = "/run/from"               // GIVER/RECEIVER: files that one daemon makes for another
 )
 
 // Mode says which image this is; it stands on the signed command line as
@@ -113,6 +114,23 @@ type Daemon struct {
 	Logs         bool     `json:"logs,omitempty"`         // it gets the reading end of every daemon's log (logd)
 	Syscalls     []string `json:"syscalls,omitempty"`     // named sets of daemons/kit beyond the base set
 	Limits       Limits   `json:"limits"`
+
+	From      []string `json:"from,omitempty"`       // who writes for it: it reads ShareDir/GIVER/NAME
+	Gives     bool     `json:"gives,omitempty"`      // derived: it writes ShareDir/NAME/RECEIVER, one for each that names it in From
+	OnRequest bool     `json:"on_request,omitempty"` // started when somebody asks PID 1 to (StartProgram), not at boot
+	Alone     bool     `json:"alone,omitempty"`      // never two processes side by side: a restart stops the first before it starts the second
+	Foreign   *Foreign `json:"foreign,omitempty"`    // a program that knows nothing of this package
+	Domain    string   `json:"domain,omitempty"`     // it runs in the namespaces that the first process of this name has made; its own name: it is that process
+}
+
+// Foreign is what a program needs that others wrote. It gets no Spec and no Notify: it is ready
+// once it runs, gives no sign of life, and does not seal itself, so PID 1 does.
+type Foreign struct {
+	Program string   `json:"program"`          // its file on the machine; Daemon.Exec is where it is in its own root
+	Args    []string `json:"args,omitempty"`   // after its name, before those of StartProgram
+	Env     []string `json:"env,omitempty"`    // NAME=value
+	Run     []string `json:"run,omitempty"`    // paths bound read-only from which it may also start programs
+	Filter  []byte   `json:"filter,omitempty"` // seccomp: BPF instructions of 8 bytes, as the kernel takes them; none in a domain
 }
 
 // Listen is a network socket that PID 1 binds and hands on.
@@ -123,8 +141,10 @@ type Listen struct {
 
 // Limits are cgroup v2 limits.
 type Limits struct {
-	MemoryBytes int64 `json:"memory_bytes"`
-	PIDs        int64 `json:"pids"`
+	MemoryBytes int64 `json:"memory_bytes"`           // 0: none of its own
+	PIDs        int64 `json:"pids"`                   // 0: none of its own
+	Files       int64 `json:"files,omitempty"`        // open files; 0: the usual few thousand
+	StopSeconds int64 `json:"stop_seconds,omitempty"` // from SIGTERM to SIGKILL; 0: StopTimeout
 }
 
 // Spec is what a daemon is told of itself.
