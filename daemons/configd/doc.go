@@ -27,6 +27,13 @@
 //	  nameservers: [192.168.7.1]     # left out: those of DHCP
 //	time:
 //	  servers: [time.cloudflare.com] # names or addresses
+//	kubernetes:                      # left out: no part in a cluster; {}: the defaults
+//	  cluster: dactyl
+//	  podNetwork: 10.244.0.0/16
+//	  serviceNetwork: 10.96.0.0/16
+//	  role: control-plane
+//	  extraArgs:
+//	    kubelet: {v: 4}              # flags, handed on as they are written
 //
 // Parsing is strict: an unknown or repeated key, a wrong type or a combination that
 // cannot work is an error with file, line, column, the key's path and what would be

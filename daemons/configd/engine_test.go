@@ -52,6 +52,9 @@ func outcome(yaml string) string {
 			fmt.Fprintf(&b, " via %v", i.gateway)
 		}
 	}
+	if k := s.kubernetes; k != nil {
+		fmt.Fprintf(&b, "; kubernetes %q, pods %v, services %v, %s %v", k.cluster, k.podNetwork, k.serviceNetwork, k.role, k.extraArgs)
+	}
 	return b.String()
 }
 
@@ -66,6 +69,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("\xff\xfe:\x00 \x00"))
 	f.Add([]byte("? [a]\n: b\n<<: {hostname: x}\n"))
 	f.Add([]byte("network: {interfaces: [{name: eth0, dhcp: yes}]}"))
+	f.Add([]byte("kubernetes: {podNetwork: 10.0.0.0/8, extraArgs: {kubelet: {v: 4, x: [a]}}}"))
 	f.Add([]byte("time:\n\tservers: [a]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := parse("f", data)
@@ -84,6 +88,9 @@ func FuzzParse(f *testing.F) {
 			if i.wrong(true) != "" || checkLinkName(i.name) != "" {
 				t.Fatalf("interface %+v", i)
 			}
+		}
+		if k := s.kubernetes; k != nil && (k.podNetwork.Overlaps(k.serviceNetwork) || checkCluster(k.cluster) != "") {
+			t.Fatalf("kubernetes %+v", k)
 		}
 	})
 }

@@ -14,11 +14,16 @@ func parse(file string, data []byte) (settings, error) {
 		return s, err
 	}
 	d := decoder{file: file}
+	var section node // kubernetes, where it stands
 	err = d.mapping(root, "", []key{
 		{"hostname", d.text(&s.hostname, checkHostname)},
 		{"network", d.network(&s)},
 		{"time", d.time(&s)},
+		{"kubernetes", d.kubernetes(&s, &section)},
 	})
+	if err == nil {
+		err = d.apart(s, section)
+	}
 	if err != nil {
 		return defaults(), err
 	}

@@ -96,3 +96,23 @@ func (i iface) message() *config.Interface {
 func (s *server) GetTime(context.Context, *config.GetTimeRequest) (*config.Time, error) {
 	return &config.Time{Servers: s.current().timeServers}, nil
 }
+
+// GetKubernetes implements config.Server.
+func (s *server) GetKubernetes(context.Context, *config.GetKubernetesRequest) (*config.Kubernetes, error) {
+	k := s.current().kubernetes
+	if k == nil {
+		return &config.Kubernetes{}, nil
+	}
+	answer := &config.Kubernetes{
+		Configured:     true,
+		Cluster:        k.cluster,
+		PodNetwork:     k.podNetwork.String(),
+		ServiceNetwork: k.serviceNetwork.String(),
+		Role:           k.role,
+		ExtraArgs:      map[string]*config.Flags{},
+	}
+	for component, flags := range k.extraArgs {
+		answer.ExtraArgs[component] = &config.Flags{Values: flags}
+	}
+	return answer, nil
+}

@@ -30,7 +30,7 @@ func newMachine(t *testing.T) *machine {
 // restart serves from a new process that knows only the files.
 func (m *machine) restart() {
 	s := newServer(m.files, slog.New(slog.DiscardHandler))
-	may := map[string][]string{config.Service: {"GetConfig", "GetNetwork", "GetTime"}}
+	may := map[string][]string{config.Service: {"GetConfig", "GetNetwork", "GetTime", "GetKubernetes"}}
 	m.client = config.NewClient(ipctest.Pair(m.T, may, func(r ipc.Registrar) { config.Register(r, s) }))
 }
 
@@ -128,5 +128,22 @@ network:
 	eth0, eth1 := n.Interfaces[0], n.Interfaces[1]
 	if !eth0.Dhcp || eth1.Dhcp || eth1.Gateway != "192.168.7.1" || len(eth1.Addresses) != 2 || n.Nameservers[0] != "192.168.7.1" {
 		t.Errorf("%v", n)
+	}
+}
+
+func TestKubernetesIsHandedOn(t *testing.T) {
+	m := newMachine(t)
+	none, err := m.client.GetKubernetes(t.Context(), &config.GetKubernetesRequest{})
+	if err != nil || none.Configured {
+		t.Errorf("without a section: %v, %v", none, err)
+	}
+	m.put(m.files.boot, "kubernetes: {cluster: home, extraArgs: {kubelet: {v: 4}}}\n")
+	k, err := m.client.GetKubernetes(t.Context(), &config.GetKubernetesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !k.Configured || k.Cluster != "home" || k.PodNetwork != "10.244.0.0/16" || k.ServiceNetwork != "10.96.0.0/16" ||
+		k.Role != "control-plane" || k.ExtraArgs["kubelet"].GetValues()["v"] != "4" {
+		t.Errorf("%v", k)
 	}
 }

@@ -8,7 +8,8 @@ type settings struct {
 	hostname    string
 	interfaces  []iface
 	nameservers []netip.Addr
-	timeServers []string // never empty
+	timeServers []string    // never empty
+	kubernetes  *kubernetes // nil: no part in a cluster
 }
 
 // iface is one entry of network.interfaces.

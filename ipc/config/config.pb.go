@@ -364,6 +364,171 @@ func (x *Time) GetServers() []string {
 	return nil
 }
 
+type GetKubernetesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKubernetesRequest) Reset() {
+	*x = GetKubernetesRequest{}
+	mi := &file_ipc_config_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKubernetesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKubernetesRequest) ProtoMessage() {}
+
+func (x *GetKubernetesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_config_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKubernetesRequest.ProtoReflect.Descriptor instead.
+func (*GetKubernetesRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_config_config_proto_rawDescGZIP(), []int{7}
+}
+
+type Kubernetes struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Configured     bool                   `protobuf:"varint,1,opt,name=configured,proto3" json:"configured,omitempty"`                                                                                         // false: no part in a cluster; all other fields are empty
+	Cluster        string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`                                                                                                // its name: a DNS label
+	PodNetwork     string                 `protobuf:"bytes,3,opt,name=pod_network,json=podNetwork,proto3" json:"pod_network,omitempty"`                                                                        // IPv4 CIDR, /8 to /24; each node gets a /24 of it
+	ServiceNetwork string                 `protobuf:"bytes,4,opt,name=service_network,json=serviceNetwork,proto3" json:"service_network,omitempty"`                                                            // IPv4 CIDR, /12 to /24; no address of pod_network
+	Role           string                 `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`                                                                                                      // control-plane
+	ExtraArgs      map[string]*Flags      `protobuf:"bytes,6,rep,name=extra_args,json=extraArgs,proto3" json:"extra_args,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by component: kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Kubernetes) Reset() {
+	*x = Kubernetes{}
+	mi := &file_ipc_config_config_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kubernetes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kubernetes) ProtoMessage() {}
+
+func (x *Kubernetes) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_config_config_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kubernetes.ProtoReflect.Descriptor instead.
+func (*Kubernetes) Descriptor() ([]byte, []int) {
+	return file_ipc_config_config_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Kubernetes) GetConfigured() bool {
+	if x != nil {
+		return x.Configured
+	}
+	return false
+}
+
+func (x *Kubernetes) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetPodNetwork() string {
+	if x != nil {
+		return x.PodNetwork
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetServiceNetwork() string {
+	if x != nil {
+		return x.ServiceNetwork
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetExtraArgs() map[string]*Flags {
+	if x != nil {
+		return x.ExtraArgs
+	}
+	return nil
+}
+
+// Flags of one component.
+type Flags struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        map[string]string      `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by the flag's name without its hyphens; never empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Flags) Reset() {
+	*x = Flags{}
+	mi := &file_ipc_config_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Flags) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Flags) ProtoMessage() {}
+
+func (x *Flags) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_config_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Flags.ProtoReflect.Descriptor instead.
+func (*Flags) Descriptor() ([]byte, []int) {
+	return file_ipc_config_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Flags) GetValues() map[string]string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 var File_ipc_config_config_proto protoreflect.FileDescriptor
 
 const file_ipc_config_config_proto_rawDesc = "" +
@@ -388,12 +553,34 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\agateway\x18\x04 \x01(\tR\agateway\"\x10\n" +
 	"\x0eGetTimeRequest\" \n" +
 	"\x04Time\x12\x18\n" +
-	"\aservers\x18\x01 \x03(\tR\aservers2\x8a\x02\n" +
+	"\aservers\x18\x01 \x03(\tR\aservers\"\x16\n" +
+	"\x14GetKubernetesRequest\"\xc7\x02\n" +
+	"\n" +
+	"Kubernetes\x12\x1e\n" +
+	"\n" +
+	"configured\x18\x01 \x01(\bR\n" +
+	"configured\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x1f\n" +
+	"\vpod_network\x18\x03 \x01(\tR\n" +
+	"podNetwork\x12'\n" +
+	"\x0fservice_network\x18\x04 \x01(\tR\x0eserviceNetwork\x12\x12\n" +
+	"\x04role\x18\x05 \x01(\tR\x04role\x12J\n" +
+	"\n" +
+	"extra_args\x18\x06 \x03(\v2+.dactyl.config.v1.Kubernetes.ExtraArgsEntryR\textraArgs\x1aU\n" +
+	"\x0eExtraArgsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.dactyl.config.v1.FlagsR\x05value:\x028\x01\"\x7f\n" +
+	"\x05Flags\x12;\n" +
+	"\x06values\x18\x01 \x03(\v2#.dactyl.config.v1.Flags.ValuesEntryR\x06values\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe6\x02\n" +
 	"\x06Config\x12c\n" +
 	"\tGetConfig\x12\".dactyl.config.v1.GetConfigRequest\x1a#.dactyl.config.v1.GetConfigResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12Q\n" +
 	"\n" +
 	"GetNetwork\x12#.dactyl.config.v1.GetNetworkRequest\x1a\x19.dactyl.config.v1.Network\"\x03\x90\x02\x01\x12H\n" +
-	"\aGetTime\x12 .dactyl.config.v1.GetTimeRequest\x1a\x16.dactyl.config.v1.Time\"\x03\x90\x02\x01B(Z&github.com/dactyl-os/dactyl/ipc/configb\x06proto3"
+	"\aGetTime\x12 .dactyl.config.v1.GetTimeRequest\x1a\x16.dactyl.config.v1.Time\"\x03\x90\x02\x01\x12Z\n" +
+	"\rGetKubernetes\x12&.dactyl.config.v1.GetKubernetesRequest\x1a\x1c.dactyl.config.v1.Kubernetes\"\x03\x90\x02\x01B(Z&github.com/dactyl-os/dactyl/ipc/configb\x06proto3"
 
 var (
 	file_ipc_config_config_proto_rawDescOnce sync.Once
@@ -407,29 +594,39 @@ func file_ipc_config_config_proto_rawDescGZIP() []byte {
 	return file_ipc_config_config_proto_rawDescData
 }
 
-var file_ipc_config_config_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_ipc_config_config_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_ipc_config_config_proto_goTypes = []any{
-	(*GetConfigRequest)(nil),  // 0: dactyl.config.v1.GetConfigRequest
-	(*GetConfigResponse)(nil), // 1: dactyl.config.v1.GetConfigResponse
-	(*GetNetworkRequest)(nil), // 2: dactyl.config.v1.GetNetworkRequest
-	(*Network)(nil),           // 3: dactyl.config.v1.Network
-	(*Interface)(nil),         // 4: dactyl.config.v1.Interface
-	(*GetTimeRequest)(nil),    // 5: dactyl.config.v1.GetTimeRequest
-	(*Time)(nil),              // 6: dactyl.config.v1.Time
+	(*GetConfigRequest)(nil),     // 0: dactyl.config.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),    // 1: dactyl.config.v1.GetConfigResponse
+	(*GetNetworkRequest)(nil),    // 2: dactyl.config.v1.GetNetworkRequest
+	(*Network)(nil),              // 3: dactyl.config.v1.Network
+	(*Interface)(nil),            // 4: dactyl.config.v1.Interface
+	(*GetTimeRequest)(nil),       // 5: dactyl.config.v1.GetTimeRequest
+	(*Time)(nil),                 // 6: dactyl.config.v1.Time
+	(*GetKubernetesRequest)(nil), // 7: dactyl.config.v1.GetKubernetesRequest
+	(*Kubernetes)(nil),           // 8: dactyl.config.v1.Kubernetes
+	(*Flags)(nil),                // 9: dactyl.config.v1.Flags
+	nil,                          // 10: dactyl.config.v1.Kubernetes.ExtraArgsEntry
+	nil,                          // 11: dactyl.config.v1.Flags.ValuesEntry
 }
 var file_ipc_config_config_proto_depIdxs = []int32{
-	4, // 0: dactyl.config.v1.Network.interfaces:type_name -> dactyl.config.v1.Interface
-	0, // 1: dactyl.config.v1.Config.GetConfig:input_type -> dactyl.config.v1.GetConfigRequest
-	2, // 2: dactyl.config.v1.Config.GetNetwork:input_type -> dactyl.config.v1.GetNetworkRequest
-	5, // 3: dactyl.config.v1.Config.GetTime:input_type -> dactyl.config.v1.GetTimeRequest
-	1, // 4: dactyl.config.v1.Config.GetConfig:output_type -> dactyl.config.v1.GetConfigResponse
-	3, // 5: dactyl.config.v1.Config.GetNetwork:output_type -> dactyl.config.v1.Network
-	6, // 6: dactyl.config.v1.Config.GetTime:output_type -> dactyl.config.v1.Time
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4,  // 0: dactyl.config.v1.Network.interfaces:type_name -> dactyl.config.v1.Interface
+	10, // 1: dactyl.config.v1.Kubernetes.extra_args:type_name -> dactyl.config.v1.Kubernetes.ExtraArgsEntry
+	11, // 2: dactyl.config.v1.Flags.values:type_name -> dactyl.config.v1.Flags.ValuesEntry
+	9,  // 3: dactyl.config.v1.Kubernetes.ExtraArgsEntry.value:type_name -> dactyl.config.v1.Flags
+	0,  // 4: dactyl.config.v1.Config.GetConfig:input_type -> dactyl.config.v1.GetConfigRequest
+	2,  // 5: dactyl.config.v1.Config.GetNetwork:input_type -> dactyl.config.v1.GetNetworkRequest
+	5,  // 6: dactyl.config.v1.Config.GetTime:input_type -> dactyl.config.v1.GetTimeRequest
+	7,  // 7: dactyl.config.v1.Config.GetKubernetes:input_type -> dactyl.config.v1.GetKubernetesRequest
+	1,  // 8: dactyl.config.v1.Config.GetConfig:output_type -> dactyl.config.v1.GetConfigResponse
+	3,  // 9: dactyl.config.v1.Config.GetNetwork:output_type -> dactyl.config.v1.Network
+	6,  // 10: dactyl.config.v1.Config.GetTime:output_type -> dactyl.config.v1.Time
+	8,  // 11: dactyl.config.v1.Config.GetKubernetes:output_type -> dactyl.config.v1.Kubernetes
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_ipc_config_config_proto_init() }
@@ -443,7 +640,7 @@ func file_ipc_config_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_config_config_proto_rawDesc), len(file_ipc_config_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

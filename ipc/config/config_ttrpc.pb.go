@@ -13,9 +13,10 @@ import (
 const Service = "dactyl.config.v1.Config"
 
 var (
-	methodGetConfig  = &ipc.Method{Service: Service, Name: "GetConfig", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodGetNetwork = &ipc.Method{Service: Service, Name: "GetNetwork", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodGetTime    = &ipc.Method{Service: Service, Name: "GetTime", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodGetConfig     = &ipc.Method{Service: Service, Name: "GetConfig", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodGetNetwork    = &ipc.Method{Service: Service, Name: "GetNetwork", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodGetTime       = &ipc.Method{Service: Service, Name: "GetTime", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodGetKubernetes = &ipc.Method{Service: Service, Name: "GetKubernetes", Idempotent: true, ClientStream: false, ServerStream: false}
 )
 
 // Server is what serves dactyl.config.v1.Config.
@@ -27,6 +28,8 @@ type Server interface {
 	GetNetwork(context.Context, *GetNetworkRequest) (*Network, error)
 	// GetTime hands timed its part.
 	GetTime(context.Context, *GetTimeRequest) (*Time, error)
+	// GetKubernetes hands kubed its part, every default filled in.
+	GetKubernetes(context.Context, *GetKubernetesRequest) (*Kubernetes, error)
 }
 
 // Register makes s answer for the service.
@@ -53,6 +56,13 @@ func Register(r ipc.Registrar, s Server) {
 					return nil, err
 				}
 				return s.GetTime(ctx, request)
+			},
+			"GetKubernetes": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(GetKubernetesRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.GetKubernetes(ctx, request)
 			},
 		},
 		Streams: map[string]ttrpc.Stream{},
@@ -88,6 +98,15 @@ func (c Client) GetNetwork(ctx context.Context, request *GetNetworkRequest) (*Ne
 func (c Client) GetTime(ctx context.Context, request *GetTimeRequest) (*Time, error) {
 	response := new(Time)
 	if err := c.conn.Invoke(ctx, methodGetTime, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// GetKubernetes hands kubed its part, every default filled in.
+func (c Client) GetKubernetes(ctx context.Context, request *GetKubernetesRequest) (*Kubernetes, error) {
+	response := new(Kubernetes)
+	if err := c.conn.Invoke(ctx, methodGetKubernetes, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
