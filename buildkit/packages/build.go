@@ -11,7 +11,7 @@ import (
 
 // recipe is changed when this package builds differently from equal inputs, so that
 // caches made by the older recipe are not taken for the new one's.
-const recipe = "1"
+const recipe = "2"
 
 // CacheDir is where finished programs are kept unless the caller says otherwise.
 func CacheDir() (string, error) {
@@ -22,28 +22,30 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "dactyl", "packages"), nil
 }
 
-// Build returns the file of every package, by name, and of the image "pause.tar". It
-// takes them from the cache or makes them; doc.go says how long that takes. An empty
-// cache means CacheDir. One line per step is written to progress. It is to be called
-// in the repository or below.
-func Build(ctx context.Context, cache string, progress io.Writer) (map[string]string, error) {
+// Build returns everything that belongs in the image. It takes it from the cache or
+// makes it; doc.go says how long that takes. An empty cache means CacheDir. One line
+// per step is written to progress. It is to be called in the repository or below.
+func Build(ctx context.Context, cache string, progress io.Writer) ([]File, error) {
 	w, err := openWorkshop(ctx, cache, progress)
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{}
+	var files []File
 	for _, p := range Packages {
 		file, err := w.program(ctx, p)
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", p.Name, err)
 		}
-		files[p.Name] = file
+		files = append(files, File{p.Name, file, p.Install[0], p.Install[1:]})
 	}
-	files[pauseFile], err = w.pause(ctx)
-	return files, err
+	pause, err := w.pause(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("build pause: %w", err)
+	}
+	return append(files, pause...), nil
 }
 
-// Cached returns those of Build's files that are in the cache already.
+// Cached returns those programs of the table that are in the cache already, by name.
 func Cached(ctx context.Context, cache string) (map[string]string, error) {
 	w, err := openWorkshop(ctx, cache, io.Discard)
 	if err != nil {
@@ -127,8 +129,8 @@ func (w *workshop) program(ctx context.Context, p Package) (string, error) {
 	})
 }
 
-// make returns the file from the cache, or has it made in an empty directory. It
-// appears in the cache complete or not at all.
+// make returns the file from the cache, or has it made in an empty directory, with
+// whatever build puts beside it. All that appears in the cache complete or not at all.
 func (w *workshop) make(ctx context.Context, key, name string, build func(dir, out string) error) (string, error) {
 	file := w.file(key, name)
 	if exists(file) {

@@ -144,6 +144,31 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// A link leads to its file wherever the root is, and nothing is overwritten.
+func TestInstall(t *testing.T) {
+	from, root := filepath.Join(t.TempDir(), "built"), t.TempDir()
+	if err := os.WriteFile(from, []byte("program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files := []File{{Package: "p", From: from, Path: "/lib/p/p", Links: []string{"/lib/pods/bin/q"}}}
+	if err := Install(root, files); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := root + "-moved"
+	if err := os.Rename(root, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/lib/p/p", "/lib/pods/bin/q"} {
+		text, err := os.ReadFile(filepath.Join(elsewhere, path))
+		if err != nil || string(text) != "program" {
+			t.Errorf("%s: %q, %v", path, text, err)
+		}
+	}
+	if err := Install(elsewhere, files); !errors.Is(err, os.ErrExist) {
+		t.Errorf("installed over itself: %v", err)
+	}
+}
+
 // Two packages of one folder, or one whose flags change, are not taken for one
 // another.
 func TestKey(t *testing.T) {
@@ -241,11 +266,11 @@ func TestPauseImage(t *testing.T) {
 
 func pauseImage(t *testing.T) []byte {
 	t.Helper()
-	file, err := testWorkshop(t).pause(t.Context())
+	files, err := testWorkshop(t).pause(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(file)
+	data, err := os.ReadFile(files[1].From)
 	if err != nil {
 		t.Fatal(err)
 	}

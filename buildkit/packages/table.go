@@ -24,7 +24,7 @@ type Package struct {
 	Copied string
 	Edits  []edit
 	// Install is where the program is on the machine: first the file, then links
-	// to it.
+	// to it, for programs that look at the name they are started under.
 	Install []string
 }
 
@@ -42,7 +42,7 @@ var Packages = []Package{
 		// No checkpoints: they need the program criu.
 		Tags:    []string{"seccomp", "runc_nocriu"},
 		Cgo:     true,
-		Install: []string{"/usr/bin/runc"},
+		Install: []string{"/lib/pods/bin/runc"},
 	},
 	{
 		Name: "cni", Dir: "cni", Import: ".",
@@ -51,7 +51,7 @@ var Packages = []Package{
 		Copied: plugins,
 		Edits:  pluginEdits,
 		Install: []string{
-			"/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/loopback", "/usr/lib/cni/portmap",
+			"/lib/pods/cni/bridge", "/lib/pods/cni/host-local", "/lib/pods/cni/loopback", "/lib/pods/cni/portmap",
 		},
 	},
 	{
@@ -60,12 +60,12 @@ var Packages = []Package{
 		Name: "containerd-shim-runc-v2", Dir: "kubernetes", Import: containerd + "/cmd/containerd-shim-runc-v2",
 		Module:  containerd,
 		Vars:    []string{containerd + "/version.Version={" + containerd + "}"},
-		Install: []string{"/usr/bin/containerd-shim-runc-v2"},
+		Install: []string{"/lib/pods/bin/containerd-shim-runc-v2"},
 	},
 	{
 		Name: "coredns", Dir: "coredns", Import: ".",
 		Module:  "github.com/coredns/coredns",
-		Install: []string{"/usr/bin/coredns"},
+		Install: []string{"/lib/coredns/coredns"},
 	},
 	{
 		Name: "kubernetes", Dir: "kubernetes", Import: ".",
@@ -82,9 +82,8 @@ var Packages = []Package{
 			"k8s.io/client-go/pkg/version.gitCommit=",
 		},
 		Install: []string{
-			"/usr/bin/kubernetes", "/usr/bin/containerd",
-			"/usr/bin/kube-apiserver", "/usr/bin/kube-controller-manager", "/usr/bin/kube-proxy",
-			"/usr/bin/kube-scheduler", "/usr/bin/kubelet",
+			"/lib/kubernetes/kubernetes",
+			"/lib/pods/bin/containerd", "/lib/pods/bin/kubelet", "/lib/pods/bin/kube-proxy",
 		},
 	},
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -37,33 +36,24 @@ func main() {
 	}
 }
 
-func printSizes(ctx context.Context, out io.Writer, files map[string]string) error {
+func printSizes(ctx context.Context, out io.Writer, files []packages.File) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "package\tbytes\tin the image\tfile\t")
+	fmt.Fprintln(w, "on the machine\tbytes\tin the image\tbuilt here\t")
 	var bytes, packed int64
-	for _, name := range sorted(files) {
-		info, err := os.Stat(files[name])
+	for _, f := range files {
+		info, err := os.Stat(f.From)
 		if err != nil {
 			return err
 		}
-		small, err := compressed(ctx, files[name])
+		small, err := compressed(ctx, f.From)
 		if err != nil {
 			return err
 		}
 		bytes, packed = bytes+info.Size(), packed+small
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t\n", name, info.Size(), small, files[name])
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t\n", f.Path, info.Size(), small, f.From)
 	}
 	fmt.Fprintf(w, "all\t%d\t%d\t\t\n", bytes, packed)
 	return w.Flush()
-}
-
-func sorted(files map[string]string) []string {
-	var names []string
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // compressed is what a file adds to a SquashFS with the settings of image.toml.
