@@ -1,6 +1,14 @@
 package main
 
-import "github.com/dactyl-os/dactyl/storaged/internal/gpt"
+import (
+	"time"
+
+	"github.com/dactyl-os/dactyl/storaged/internal/gpt"
+)
+
+// growDelay keeps the disk free while the other daemons' programs are read from it:
+// growing at once made the API answer seconds later from a USB stick.
+const growDelay = 10 * time.Second
 
 // growChunk is how many bytes a filesystem grows by at once: one call of the kernel
 // cannot be interrupted, and storaged must be able to end. A multiple of a block

@@ -25,6 +25,7 @@ func setup(_ context.Context, d *kit.Daemon) error {
 	}
 	storage.Register(d.IPC, newServer(k, seen, e.notes(seen)))
 	d.Go("grow filesystems", func(ctx context.Context) error {
+		wait(ctx, growDelay)
 		growAll(ctx, k, growths(seen), d.Log)
 		return nil
 	})
