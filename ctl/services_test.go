@@ -107,6 +107,14 @@ func (fakeMachine) SetHostname(context.Context, *machineapi.SetHostnameRequest) 
 	return nil, errors.New("nobody outside may call this")
 }
 
+func (fakeMachine) StartProgram(context.Context, *machineapi.StartProgramRequest) (*machineapi.StartProgramResponse, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
+func (fakeMachine) StopProgram(context.Context, *machineapi.StopProgramRequest) (*machineapi.StopProgramResponse, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
 // fakeLog has three daemons: networkd with three lines; moving, whose logd is
 // replaced after two lines; booting, whose machine boots anew after two lines.
 type fakeLog struct{ *fake }

@@ -262,3 +262,13 @@ func (s *machineServer) SetHostname(_ context.Context, r *pb.SetHostnameRequest)
 	}
 	return &pb.SetHostnameResponse{}, nil
 }
+
+// StartProgram implements pb.Server.
+func (s *machineServer) StartProgram(context.Context, *pb.StartProgramRequest) (*pb.StartProgramResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "programs on request come with the next change")
+}
+
+// StopProgram implements pb.Server.
+func (s *machineServer) StopProgram(context.Context, *pb.StopProgramRequest) (*pb.StopProgramResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "programs on request come with the next change")
+}

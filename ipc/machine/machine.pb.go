@@ -235,7 +235,7 @@ func (x *ListDaemonsResponse) GetDaemons() []*Daemon {
 type Daemon struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`   // down, starting, up, stopping, backoff, gave-up, done
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`   // down, idle, starting, up, stopping, backoff, gave-up, done
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why it is not up; empty when it is
 	Tier          int32                  `protobuf:"varint,4,opt,name=tier,proto3" json:"tier,omitempty"`
 	Pid           int32                  `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"` // as PID 1 sees it; 0 when there is no process
@@ -249,8 +249,11 @@ type Daemon struct {
 	Namespaces    map[string]bool        `protobuf:"bytes,13,rep,name=namespaces,proto3" json:"namespaces,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // name → own (true) or the machine's (false)
 	Seccomp       string                 `protobuf:"bytes,14,opt,name=seccomp,proto3" json:"seccomp,omitempty"`                                                                                  // off, filter
 	NoNewPrivs    bool                   `protobuf:"varint,15,opt,name=no_new_privs,json=noNewPrivs,proto3" json:"no_new_privs,omitempty"`
-	Landlock      int32                  `protobuf:"varint,16,opt,name=landlock,proto3" json:"landlock,omitempty"` // ABI version in force; 0 = none
-	Replaced      bool                   `protobuf:"varint,17,opt,name=replaced,proto3" json:"replaced,omitempty"` // runs a binary that is not the image's
+	Landlock      int32                  `protobuf:"varint,16,opt,name=landlock,proto3" json:"landlock,omitempty"`                    // ABI version in force; 0 = none
+	Replaced      bool                   `protobuf:"varint,17,opt,name=replaced,proto3" json:"replaced,omitempty"`                    // runs a binary that is not the image's
+	OnRequest     bool                   `protobuf:"varint,18,opt,name=on_request,json=onRequest,proto3" json:"on_request,omitempty"` // runs only between StartProgram and StopProgram; idle otherwise
+	Args          []string               `protobuf:"bytes,19,rep,name=args,proto3" json:"args,omitempty"`                             // of StartProgram
+	Domain        string                 `protobuf:"bytes,20,opt,name=domain,proto3" json:"domain,omitempty"`                         // runs in the namespaces of the program of this name; empty: in its own
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +405,27 @@ func (x *Daemon) GetReplaced() bool {
 		return x.Replaced
 	}
 	return false
+}
+
+func (x *Daemon) GetOnRequest() bool {
+	if x != nil {
+		return x.OnRequest
+	}
+	return false
+}
+
+func (x *Daemon) GetArgs() []string {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *Daemon) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
 }
 
 type GetGraphRequest struct {
@@ -640,6 +664,182 @@ func (x *RestartDaemonResponse) GetPid() int32 {
 	return 0
 }
 
+type StartProgramRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Args          []string               `protobuf:"bytes,2,rep,name=args,proto3" json:"args,omitempty"` // after the fixed ones of its manifest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartProgramRequest) Reset() {
+	*x = StartProgramRequest{}
+	mi := &file_ipc_machine_machine_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartProgramRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartProgramRequest) ProtoMessage() {}
+
+func (x *StartProgramRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_machine_machine_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartProgramRequest.ProtoReflect.Descriptor instead.
+func (*StartProgramRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StartProgramRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StartProgramRequest) GetArgs() []string {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+type StartProgramResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"` // as PID 1 sees it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartProgramResponse) Reset() {
+	*x = StartProgramResponse{}
+	mi := &file_ipc_machine_machine_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartProgramResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartProgramResponse) ProtoMessage() {}
+
+func (x *StartProgramResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_machine_machine_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartProgramResponse.ProtoReflect.Descriptor instead.
+func (*StartProgramResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StartProgramResponse) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+type StopProgramRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopProgramRequest) Reset() {
+	*x = StopProgramRequest{}
+	mi := &file_ipc_machine_machine_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopProgramRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopProgramRequest) ProtoMessage() {}
+
+func (x *StopProgramRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_machine_machine_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopProgramRequest.ProtoReflect.Descriptor instead.
+func (*StopProgramRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StopProgramRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type StopProgramResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopProgramResponse) Reset() {
+	*x = StopProgramResponse{}
+	mi := &file_ipc_machine_machine_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopProgramResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopProgramResponse) ProtoMessage() {}
+
+func (x *StopProgramResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_machine_machine_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopProgramResponse.ProtoReflect.Descriptor instead.
+func (*StopProgramResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{13}
+}
+
 type RebootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -648,7 +848,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[10]
+	mi := &file_ipc_machine_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +860,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[10]
+	mi := &file_ipc_machine_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +873,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{10}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{14}
 }
 
 type RebootResponse struct {
@@ -684,7 +884,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[11]
+	mi := &file_ipc_machine_machine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +896,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[11]
+	mi := &file_ipc_machine_machine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +909,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{11}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{15}
 }
 
 type ShutdownRequest struct {
@@ -720,7 +920,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[12]
+	mi := &file_ipc_machine_machine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +932,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[12]
+	mi := &file_ipc_machine_machine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +945,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{12}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{16}
 }
 
 type ShutdownResponse struct {
@@ -756,7 +956,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[13]
+	mi := &file_ipc_machine_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +968,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[13]
+	mi := &file_ipc_machine_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +981,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{13}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{17}
 }
 
 type SetHostnameRequest struct {
@@ -793,7 +993,7 @@ type SetHostnameRequest struct {
 
 func (x *SetHostnameRequest) Reset() {
 	*x = SetHostnameRequest{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[14]
+	mi := &file_ipc_machine_machine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1005,7 @@ func (x *SetHostnameRequest) String() string {
 func (*SetHostnameRequest) ProtoMessage() {}
 
 func (x *SetHostnameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[14]
+	mi := &file_ipc_machine_machine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1018,7 @@ func (x *SetHostnameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostnameRequest.ProtoReflect.Descriptor instead.
 func (*SetHostnameRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{14}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetHostnameRequest) GetHostname() string {
@@ -836,7 +1036,7 @@ type SetHostnameResponse struct {
 
 func (x *SetHostnameResponse) Reset() {
 	*x = SetHostnameResponse{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[15]
+	mi := &file_ipc_machine_machine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1048,7 @@ func (x *SetHostnameResponse) String() string {
 func (*SetHostnameResponse) ProtoMessage() {}
 
 func (x *SetHostnameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[15]
+	mi := &file_ipc_machine_machine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1061,7 @@ func (x *SetHostnameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostnameResponse.ProtoReflect.Descriptor instead.
 func (*SetHostnameResponse) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{15}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{19}
 }
 
 var File_ipc_machine_machine_proto protoreflect.FileDescriptor
@@ -880,7 +1080,7 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\troot_hash\x18\a \x01(\tR\brootHash\"\x14\n" +
 	"\x12ListDaemonsRequest\"J\n" +
 	"\x13ListDaemonsResponse\x123\n" +
-	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\xc3\x04\n" +
+	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\x8e\x05\n" +
 	"\x06Daemon\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -902,7 +1102,11 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\fno_new_privs\x18\x0f \x01(\bR\n" +
 	"noNewPrivs\x12\x1a\n" +
 	"\blandlock\x18\x10 \x01(\x05R\blandlock\x12\x1a\n" +
-	"\breplaced\x18\x11 \x01(\bR\breplaced\x1a=\n" +
+	"\breplaced\x18\x11 \x01(\bR\breplaced\x12\x1d\n" +
+	"\n" +
+	"on_request\x18\x12 \x01(\bR\tonRequest\x12\x12\n" +
+	"\x04args\x18\x13 \x03(\tR\x04args\x12\x16\n" +
+	"\x06domain\x18\x14 \x01(\tR\x06domain\x1a=\n" +
 	"\x0fNamespacesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\x11\n" +
@@ -917,20 +1121,30 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\x14RestartDaemonRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\")\n" +
 	"\x15RestartDaemonResponse\x12\x10\n" +
-	"\x03pid\x18\x01 \x01(\x05R\x03pid\"\x0f\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\"=\n" +
+	"\x13StartProgramRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04args\x18\x02 \x03(\tR\x04args\"(\n" +
+	"\x14StartProgramResponse\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\"(\n" +
+	"\x12StopProgramRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13StopProgramResponse\"\x0f\n" +
 	"\rRebootRequest\"\x10\n" +
 	"\x0eRebootResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
 	"\x10ShutdownResponse\"0\n" +
 	"\x12SetHostnameRequest\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\"\x15\n" +
-	"\x13SetHostnameResponse2\xc9\x05\n" +
+	"\x13SetHostnameResponse2\x92\a\n" +
 	"\aMachine\x12]\n" +
 	"\n" +
 	"GetVersion\x12$.dactyl.machine.v1.GetVersionRequest\x1a\x1a.dactyl.machine.v1.Version\"\r\x8a\x91$\x06reader\x90\x02\x01\x12k\n" +
 	"\vListDaemons\x12%.dactyl.machine.v1.ListDaemonsRequest\x1a&.dactyl.machine.v1.ListDaemonsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12W\n" +
 	"\bGetGraph\x12\".dactyl.machine.v1.GetGraphRequest\x1a\x18.dactyl.machine.v1.Graph\"\r\x8a\x91$\x06reader\x90\x02\x01\x12p\n" +
-	"\rRestartDaemon\x12'.dactyl.machine.v1.RestartDaemonRequest\x1a(.dactyl.machine.v1.RestartDaemonResponse\"\f\x8a\x91$\boperator\x12^\n" +
+	"\rRestartDaemon\x12'.dactyl.machine.v1.RestartDaemonRequest\x1a(.dactyl.machine.v1.RestartDaemonResponse\"\f\x8a\x91$\boperator\x12d\n" +
+	"\fStartProgram\x12&.dactyl.machine.v1.StartProgramRequest\x1a'.dactyl.machine.v1.StartProgramResponse\"\x03\x90\x02\x02\x12a\n" +
+	"\vStopProgram\x12%.dactyl.machine.v1.StopProgramRequest\x1a&.dactyl.machine.v1.StopProgramResponse\"\x03\x90\x02\x02\x12^\n" +
 	"\x06Reboot\x12 .dactyl.machine.v1.RebootRequest\x1a!.dactyl.machine.v1.RebootResponse\"\x0f\x8a\x91$\boperator\x90\x02\x02\x12d\n" +
 	"\bShutdown\x12\".dactyl.machine.v1.ShutdownRequest\x1a#.dactyl.machine.v1.ShutdownResponse\"\x0f\x8a\x91$\boperator\x90\x02\x02\x12a\n" +
 	"\vSetHostname\x12%.dactyl.machine.v1.SetHostnameRequest\x1a&.dactyl.machine.v1.SetHostnameResponse\"\x03\x90\x02\x02B)Z'github.com/dactyl-os/dactyl/ipc/machineb\x06proto3"
@@ -947,7 +1161,7 @@ func file_ipc_machine_machine_proto_rawDescGZIP() []byte {
 	return file_ipc_machine_machine_proto_rawDescData
 }
 
-var file_ipc_machine_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_ipc_machine_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_ipc_machine_machine_proto_goTypes = []any{
 	(*GetVersionRequest)(nil),     // 0: dactyl.machine.v1.GetVersionRequest
 	(*Version)(nil),               // 1: dactyl.machine.v1.Version
@@ -959,34 +1173,42 @@ var file_ipc_machine_machine_proto_goTypes = []any{
 	(*Edge)(nil),                  // 7: dactyl.machine.v1.Edge
 	(*RestartDaemonRequest)(nil),  // 8: dactyl.machine.v1.RestartDaemonRequest
 	(*RestartDaemonResponse)(nil), // 9: dactyl.machine.v1.RestartDaemonResponse
-	(*RebootRequest)(nil),         // 10: dactyl.machine.v1.RebootRequest
-	(*RebootResponse)(nil),        // 11: dactyl.machine.v1.RebootResponse
-	(*ShutdownRequest)(nil),       // 12: dactyl.machine.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 13: dactyl.machine.v1.ShutdownResponse
-	(*SetHostnameRequest)(nil),    // 14: dactyl.machine.v1.SetHostnameRequest
-	(*SetHostnameResponse)(nil),   // 15: dactyl.machine.v1.SetHostnameResponse
-	nil,                           // 16: dactyl.machine.v1.Daemon.NamespacesEntry
+	(*StartProgramRequest)(nil),   // 10: dactyl.machine.v1.StartProgramRequest
+	(*StartProgramResponse)(nil),  // 11: dactyl.machine.v1.StartProgramResponse
+	(*StopProgramRequest)(nil),    // 12: dactyl.machine.v1.StopProgramRequest
+	(*StopProgramResponse)(nil),   // 13: dactyl.machine.v1.StopProgramResponse
+	(*RebootRequest)(nil),         // 14: dactyl.machine.v1.RebootRequest
+	(*RebootResponse)(nil),        // 15: dactyl.machine.v1.RebootResponse
+	(*ShutdownRequest)(nil),       // 16: dactyl.machine.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 17: dactyl.machine.v1.ShutdownResponse
+	(*SetHostnameRequest)(nil),    // 18: dactyl.machine.v1.SetHostnameRequest
+	(*SetHostnameResponse)(nil),   // 19: dactyl.machine.v1.SetHostnameResponse
+	nil,                           // 20: dactyl.machine.v1.Daemon.NamespacesEntry
 }
 var file_ipc_machine_machine_proto_depIdxs = []int32{
 	4,  // 0: dactyl.machine.v1.ListDaemonsResponse.daemons:type_name -> dactyl.machine.v1.Daemon
-	16, // 1: dactyl.machine.v1.Daemon.namespaces:type_name -> dactyl.machine.v1.Daemon.NamespacesEntry
+	20, // 1: dactyl.machine.v1.Daemon.namespaces:type_name -> dactyl.machine.v1.Daemon.NamespacesEntry
 	7,  // 2: dactyl.machine.v1.Graph.edges:type_name -> dactyl.machine.v1.Edge
 	0,  // 3: dactyl.machine.v1.Machine.GetVersion:input_type -> dactyl.machine.v1.GetVersionRequest
 	2,  // 4: dactyl.machine.v1.Machine.ListDaemons:input_type -> dactyl.machine.v1.ListDaemonsRequest
 	5,  // 5: dactyl.machine.v1.Machine.GetGraph:input_type -> dactyl.machine.v1.GetGraphRequest
 	8,  // 6: dactyl.machine.v1.Machine.RestartDaemon:input_type -> dactyl.machine.v1.RestartDaemonRequest
-	10, // 7: dactyl.machine.v1.Machine.Reboot:input_type -> dactyl.machine.v1.RebootRequest
-	12, // 8: dactyl.machine.v1.Machine.Shutdown:input_type -> dactyl.machine.v1.ShutdownRequest
-	14, // 9: dactyl.machine.v1.Machine.SetHostname:input_type -> dactyl.machine.v1.SetHostnameRequest
-	1,  // 10: dactyl.machine.v1.Machine.GetVersion:output_type -> dactyl.machine.v1.Version
-	3,  // 11: dactyl.machine.v1.Machine.ListDaemons:output_type -> dactyl.machine.v1.ListDaemonsResponse
-	6,  // 12: dactyl.machine.v1.Machine.GetGraph:output_type -> dactyl.machine.v1.Graph
-	9,  // 13: dactyl.machine.v1.Machine.RestartDaemon:output_type -> dactyl.machine.v1.RestartDaemonResponse
-	11, // 14: dactyl.machine.v1.Machine.Reboot:output_type -> dactyl.machine.v1.RebootResponse
-	13, // 15: dactyl.machine.v1.Machine.Shutdown:output_type -> dactyl.machine.v1.ShutdownResponse
-	15, // 16: dactyl.machine.v1.Machine.SetHostname:output_type -> dactyl.machine.v1.SetHostnameResponse
-	10, // [10:17] is the sub-list for method output_type
-	3,  // [3:10] is the sub-list for method input_type
+	10, // 7: dactyl.machine.v1.Machine.StartProgram:input_type -> dactyl.machine.v1.StartProgramRequest
+	12, // 8: dactyl.machine.v1.Machine.StopProgram:input_type -> dactyl.machine.v1.StopProgramRequest
+	14, // 9: dactyl.machine.v1.Machine.Reboot:input_type -> dactyl.machine.v1.RebootRequest
+	16, // 10: dactyl.machine.v1.Machine.Shutdown:input_type -> dactyl.machine.v1.ShutdownRequest
+	18, // 11: dactyl.machine.v1.Machine.SetHostname:input_type -> dactyl.machine.v1.SetHostnameRequest
+	1,  // 12: dactyl.machine.v1.Machine.GetVersion:output_type -> dactyl.machine.v1.Version
+	3,  // 13: dactyl.machine.v1.Machine.ListDaemons:output_type -> dactyl.machine.v1.ListDaemonsResponse
+	6,  // 14: dactyl.machine.v1.Machine.GetGraph:output_type -> dactyl.machine.v1.Graph
+	9,  // 15: dactyl.machine.v1.Machine.RestartDaemon:output_type -> dactyl.machine.v1.RestartDaemonResponse
+	11, // 16: dactyl.machine.v1.Machine.StartProgram:output_type -> dactyl.machine.v1.StartProgramResponse
+	13, // 17: dactyl.machine.v1.Machine.StopProgram:output_type -> dactyl.machine.v1.StopProgramResponse
+	15, // 18: dactyl.machine.v1.Machine.Reboot:output_type -> dactyl.machine.v1.RebootResponse
+	17, // 19: dactyl.machine.v1.Machine.Shutdown:output_type -> dactyl.machine.v1.ShutdownResponse
+	19, // 20: dactyl.machine.v1.Machine.SetHostname:output_type -> dactyl.machine.v1.SetHostnameResponse
+	12, // [12:21] is the sub-list for method output_type
+	3,  // [3:12] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -1003,7 +1225,7 @@ func file_ipc_machine_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_machine_machine_proto_rawDesc), len(file_ipc_machine_machine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

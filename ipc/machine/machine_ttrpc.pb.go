@@ -17,6 +17,8 @@ var (
 	methodListDaemons   = &ipc.Method{Service: Service, Name: "ListDaemons", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodGetGraph      = &ipc.Method{Service: Service, Name: "GetGraph", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodRestartDaemon = &ipc.Method{Service: Service, Name: "RestartDaemon", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodStartProgram  = &ipc.Method{Service: Service, Name: "StartProgram", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodStopProgram   = &ipc.Method{Service: Service, Name: "StopProgram", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodReboot        = &ipc.Method{Service: Service, Name: "Reboot", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodShutdown      = &ipc.Method{Service: Service, Name: "Shutdown", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodSetHostname   = &ipc.Method{Service: Service, Name: "SetHostname", Idempotent: true, ClientStream: false, ServerStream: false}
@@ -34,11 +36,32 @@ type Server interface {
 	GetGraph(context.Context, *GetGraphRequest) (*Graph, error)
 	// RestartDaemon starts a second process of the daemon, waits until it is
 	// ready and stops the first; calls made meanwhile are served by one of them.
-	// Returns NOT_FOUND for an unknown name, DEADLINE_EXCEEDED when the new
-	// process does not become ready within 10 s (the old one then runs on),
+	// Of a daemon that must be alone it stops the first process before it starts
+	// the second. With the first process of a domain all others in it end, and are
+	// started again. Returns NOT_FOUND for an unknown name, DEADLINE_EXCEEDED when
+	// the new process does not become ready within 10 s (the old one then runs on),
 	// ABORTED when it exits before that, FAILED_PRECONDITION while the machine
-	// shuts down or another restart of the same daemon runs.
+	// shuts down, another request for the same daemon is under way, or nobody has
+	// requested a program that runs only on request.
 	RestartDaemon(context.Context, *RestartDaemonRequest) (*RestartDaemonResponse, error)
+	// StartProgram starts a program that runs only on request and answers when it is
+	// ready, which one that others wrote is as soon as it runs. From then on PID 1
+	// starts it again, with these arguments, whenever it ends. What runs with the
+	// same arguments is left alone and answered at once, with pid 0 while PID 1 waits
+	// before its next try; with others it is stopped first. Returns NOT_FOUND for an
+	// unknown name, ABORTED when the process ends before it is ready and
+	// DEADLINE_EXCEEDED when it is not ready within 30 s (both are tried again by
+	// PID 1), INVALID_ARGUMENT for more than 64 arguments, 64 KiB or a NUL in one,
+	// FAILED_PRECONDITION for a program that is started at boot, for one whose
+	// domain's first process is not requested, while another request for it is under
+	// way, and while the machine shuts down.
+	StartProgram(context.Context, *StartProgramRequest) (*StartProgramResponse, error)
+	// StopProgram ends a program that runs only on request and answers when it is
+	// gone; a StartProgram or RestartDaemon of it that waits is ABORTED. Returns
+	// NOT_FOUND for an unknown name, FAILED_PRECONDITION for a program that is
+	// started at boot, for the first process of a domain in which others are
+	// requested, and while the machine shuts down.
+	StopProgram(context.Context, *StopProgramRequest) (*StopProgramResponse, error)
 	// Reboot stops all daemons in order and restarts the machine. It answers
 	// before anything is stopped.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -81,6 +104,20 @@ func Register(r ipc.Registrar, s Server) {
 					return nil, err
 				}
 				return s.RestartDaemon(ctx, request)
+			},
+			"StartProgram": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(StartProgramRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.StartProgram(ctx, request)
+			},
+			"StopProgram": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(StopProgramRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.StopProgram(ctx, request)
 			},
 			"Reboot": func(ctx context.Context, unmarshal func(any) error) (any, error) {
 				request := new(RebootRequest)
@@ -145,13 +182,48 @@ func (c Client) GetGraph(ctx context.Context, request *GetGraphRequest) (*Graph,
 
 // RestartDaemon starts a second process of the daemon, waits until it is
 // ready and stops the first; calls made meanwhile are served by one of them.
-// Returns NOT_FOUND for an unknown name, DEADLINE_EXCEEDED when the new
-// process does not become ready within 10 s (the old one then runs on),
+// Of a daemon that must be alone it stops the first process before it starts
+// the second. With the first process of a domain all others in it end, and are
+// started again. Returns NOT_FOUND for an unknown name, DEADLINE_EXCEEDED when
+// the new process does not become ready within 10 s (the old one then runs on),
 // ABORTED when it exits before that, FAILED_PRECONDITION while the machine
-// shuts down or another restart of the same daemon runs.
+// shuts down, another request for the same daemon is under way, or nobody has
+// requested a program that runs only on request.
 func (c Client) RestartDaemon(ctx context.Context, request *RestartDaemonRequest) (*RestartDaemonResponse, error) {
 	response := new(RestartDaemonResponse)
 	if err := c.conn.Invoke(ctx, methodRestartDaemon, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// StartProgram starts a program that runs only on request and answers when it is
+// ready, which one that others wrote is as soon as it runs. From then on PID 1
+// starts it again, with these arguments, whenever it ends. What runs with the
+// same arguments is left alone and answered at once, with pid 0 while PID 1 waits
+// before its next try; with others it is stopped first. Returns NOT_FOUND for an
+// unknown name, ABORTED when the process ends before it is ready and
+// DEADLINE_EXCEEDED when it is not ready within 30 s (both are tried again by
+// PID 1), INVALID_ARGUMENT for more than 64 arguments, 64 KiB or a NUL in one,
+// FAILED_PRECONDITION for a program that is started at boot, for one whose
+// domain's first process is not requested, while another request for it is under
+// way, and while the machine shuts down.
+func (c Client) StartProgram(ctx context.Context, request *StartProgramRequest) (*StartProgramResponse, error) {
+	response := new(StartProgramResponse)
+	if err := c.conn.Invoke(ctx, methodStartProgram, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// StopProgram ends a program that runs only on request and answers when it is
+// gone; a StartProgram or RestartDaemon of it that waits is ABORTED. Returns
+// NOT_FOUND for an unknown name, FAILED_PRECONDITION for a program that is
+// started at boot, for the first process of a domain in which others are
+// requested, and while the machine shuts down.
+func (c Client) StopProgram(ctx context.Context, request *StopProgramRequest) (*StopProgramResponse, error) {
+	response := new(StopProgramResponse)
+	if err := c.conn.Invoke(ctx, methodStopProgram, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
