@@ -136,3 +136,11 @@ func (a asker) names(ctx context.Context) subjectNames {
 	}
 	return machineNames(host, cidrs)
 }
+
+func (s *server) PrepareKubernetes(context.Context, *trust.PrepareKubernetesRequest) (*trust.PrepareKubernetesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "trustd does not know Kubernetes yet")
+}
+
+func (s *server) IssueKubernetesClient(context.Context, *trust.IssueKubernetesClientRequest) (*trust.IssueKubernetesClientResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "trustd does not know Kubernetes yet")
+}

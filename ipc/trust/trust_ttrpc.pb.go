@@ -13,11 +13,13 @@ import (
 const Service = "dactyl.trust.v1.Trust"
 
 var (
-	methodListCertificates = &ipc.Method{Service: Service, Name: "ListCertificates", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodClaim            = &ipc.Method{Service: Service, Name: "Claim", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodIssueClient      = &ipc.Method{Service: Service, Name: "IssueClient", Idempotent: false, ClientStream: false, ServerStream: false}
-	methodIssueServer      = &ipc.Method{Service: Service, Name: "IssueServer", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodGetPairing       = &ipc.Method{Service: Service, Name: "GetPairing", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListCertificates      = &ipc.Method{Service: Service, Name: "ListCertificates", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodClaim                 = &ipc.Method{Service: Service, Name: "Claim", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodIssueClient           = &ipc.Method{Service: Service, Name: "IssueClient", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodIssueServer           = &ipc.Method{Service: Service, Name: "IssueServer", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodPrepareKubernetes     = &ipc.Method{Service: Service, Name: "PrepareKubernetes", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodIssueKubernetesClient = &ipc.Method{Service: Service, Name: "IssueKubernetesClient", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodGetPairing            = &ipc.Method{Service: Service, Name: "GetPairing", Idempotent: true, ClientStream: false, ServerStream: false}
 )
 
 // Server is what serves dactyl.trust.v1.Trust.
@@ -39,6 +41,20 @@ type Server interface {
 	// IssueServer signs routerd's serving certificate for its CSR's key. Names
 	// are the machine's own; those in the CSR are not believed.
 	IssueServer(context.Context, *IssueServerRequest) (*IssueServerResponse, error)
+	// PrepareKubernetes gives every part of Kubernetes its keys, certificates and CAs,
+	// each in the part's own folder /run/from/trustd/RECEIVER; trustd's documentation
+	// lists the files. When it returns, all of them are there. kubed calls it before it
+	// starts the first part, and again whenever a name or an address changes. The first
+	// call makes the CAs, which stay for ever. trustd renews what it gave by itself.
+	// Asked for what is there already, it writes nothing.
+	// INVALID_ARGUMENT for what cannot be a name or an address, DATA_LOSS if a CA's file
+	// is damaged: it is never made anew behind the owner's back.
+	PrepareKubernetes(context.Context, *PrepareKubernetesRequest) (*PrepareKubernetesResponse, error)
+	// IssueKubernetesClient signs a client certificate of Kubernetes' CA for a CSR's key:
+	// user = name, group = "dactyl:admins", which kubed makes cluster-admin.
+	// FAILED_PRECONDITION before the first PrepareKubernetes, INVALID_ARGUMENT for a bad
+	// CSR or name or a ttl beyond a year, RESOURCE_EXHAUSTED as IssueClient.
+	IssueKubernetesClient(context.Context, *IssueKubernetesClientRequest) (*IssueKubernetesClientResponse, error)
 	// GetPairing tells consoled what to show. The code is empty once claimed.
 	GetPairing(context.Context, *GetPairingRequest) (*Pairing, error)
 }
@@ -74,6 +90,20 @@ func Register(r ipc.Registrar, s Server) {
 					return nil, err
 				}
 				return s.IssueServer(ctx, request)
+			},
+			"PrepareKubernetes": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(PrepareKubernetesRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.PrepareKubernetes(ctx, request)
+			},
+			"IssueKubernetesClient": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(IssueKubernetesClientRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.IssueKubernetesClient(ctx, request)
 			},
 			"GetPairing": func(ctx context.Context, unmarshal func(any) error) (any, error) {
 				request := new(GetPairingRequest)
@@ -133,6 +163,34 @@ func (c Client) IssueClient(ctx context.Context, request *IssueClientRequest) (*
 func (c Client) IssueServer(ctx context.Context, request *IssueServerRequest) (*IssueServerResponse, error) {
 	response := new(IssueServerResponse)
 	if err := c.conn.Invoke(ctx, methodIssueServer, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// PrepareKubernetes gives every part of Kubernetes its keys, certificates and CAs,
+// each in the part's own folder /run/from/trustd/RECEIVER; trustd's documentation
+// lists the files. When it returns, all of them are there. kubed calls it before it
+// starts the first part, and again whenever a name or an address changes. The first
+// call makes the CAs, which stay for ever. trustd renews what it gave by itself.
+// Asked for what is there already, it writes nothing.
+// INVALID_ARGUMENT for what cannot be a name or an address, DATA_LOSS if a CA's file
+// is damaged: it is never made anew behind the owner's back.
+func (c Client) PrepareKubernetes(ctx context.Context, request *PrepareKubernetesRequest) (*PrepareKubernetesResponse, error) {
+	response := new(PrepareKubernetesResponse)
+	if err := c.conn.Invoke(ctx, methodPrepareKubernetes, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// IssueKubernetesClient signs a client certificate of Kubernetes' CA for a CSR's key:
+// user = name, group = "dactyl:admins", which kubed makes cluster-admin.
+// FAILED_PRECONDITION before the first PrepareKubernetes, INVALID_ARGUMENT for a bad
+// CSR or name or a ttl beyond a year, RESOURCE_EXHAUSTED as IssueClient.
+func (c Client) IssueKubernetesClient(ctx context.Context, request *IssueKubernetesClientRequest) (*IssueKubernetesClientResponse, error) {
+	response := new(IssueKubernetesClientResponse)
+	if err := c.conn.Invoke(ctx, methodIssueKubernetesClient, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
