@@ -3,7 +3,6 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,11 +21,19 @@ var (
 	// mayHave are the capabilities that a daemon may ask for at all. What is not
 	// here would make confinement meaningless (SYS_PTRACE, SYS_MODULE, DAC_OVERRIDE …).
 	mayHave = []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYSLOG", "SYS_ADMIN", "SYS_RESOURCE", "SYS_TIME"}
+	// domainMayHave are those of programs that make and serve pods: what pods may be
+	// given. Missing are those that reach behind the domain's walls or are a daemon's
+	// own business: SYS_RAWIO, SYS_MODULE, SYS_BOOT, SYS_TIME, PERFMON, MAC_ADMIN …
+	domainMayHave = []string{
+		"AUDIT_WRITE", "BPF", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL",
+		"LEASE", "LINUX_IMMUTABLE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID",
+		"SYSLOG", "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE", "SYS_PTRACE", "SYS_RESOURCE",
+	}
 )
 
 const (
 	firstUser, lastUser = 100, 199 // of daemons
-	lastTier            = 9
+	lastTier            = 12
 )
 
 // check looks at each manifest alone and at all of them together.
@@ -35,7 +42,7 @@ func check(all []*Manifest, services []Service) error {
 	users, names, providers := map[uint32]string{}, map[string]*Manifest{}, map[string]*Manifest{}
 	for _, m := range all {
 		errs = append(errs, m.check()...)
-		if other, twice := users[m.User]; twice {
+		if other, twice := users[m.User]; twice && m.User != 0 {
 			errs = append(errs, m.errorf("user = %d is %s's already: take a free one from %d to %d", m.User, other, firstUser, lastUser))
 		}
 		users[m.User] = m.Name
@@ -56,7 +63,10 @@ func check(all []*Manifest, services []Service) error {
 	}
 	for _, m := range all {
 		errs = append(errs, m.checkCalls(services, providers)...)
+		errs = append(errs, m.checkGivers(names)...)
+		errs = append(errs, m.checkDomain(names)...)
 	}
+	errs = append(errs, checkWriters(all)...)
 	return errors.Join(errs...)
 }
 
@@ -70,7 +80,10 @@ func (m *Manifest) check() []error {
 	if !namePattern.MatchString(m.Name) {
 		wrong("name = %q: lower-case letters, digits and hyphens, such as \"networkd\"", m.Name)
 	}
-	if m.User < firstUser || m.User > lastUser {
+	switch {
+	case m.Domain != "" && m.User != 0:
+		wrong("user = %d: a domain's programs have 0, because pods need all users", m.User)
+	case m.Domain == "" && (m.User < firstUser || m.User > lastUser):
 		wrong("user = %d: daemons have %d to %d", m.User, firstUser, lastUser)
 	}
 	if m.Tier < 1 || m.Tier > lastTier {
@@ -79,36 +92,63 @@ func (m *Manifest) check() []error {
 	if m.Only != "" && m.Only != "dev" && m.Only != "test" {
 		wrong("only = %q: \"dev\" or \"test\"", m.Only)
 	}
-	for _, t := range []struct {
-		table  string
-		rights map[string]string
-		check  func(key string) string // what would be right, or ""
-	}{
-		{"capabilities", m.Capabilities, oneOf(mayHave)},
-		{"devices", m.Devices, devicePattern},
-		{"read", m.Read, absolute},
-		{"write", m.Write, absolute},
-		{"mount", m.Mount, absolute},
-		{"network", m.Network, oneOf([]string{"host"})},
-		{"listen", m.Listen, tcpAddress},
-		{"syscalls", m.Syscalls, oneOf(kit.Sets())},
-	} {
+	m.checkRights(wrong)
+	m.checkPaths(wrong)
+	m.checkLimits(wrong)
+	m.checkProgram(wrong)
+	return errs
+}
+
+// wrong takes one complaint.
+type wrong func(format string, a ...any)
+
+// checkRights looks at every right alone, and that it has a reason.
+func (m *Manifest) checkRights(wrong wrong) {
+	capabilities := mayHave
+	if m.Domain != "" {
+		capabilities = domainMayHave
+	}
+	right := map[string]func(key string) string{ // what would be right, or ""
+		"capabilities": oneOf(capabilities),
+		"devices":      devicePattern,
+		"from":         anything, // looked at with all manifests together
+		"run":          absolute,
+		"read":         absolute,
+		"write":        absolute,
+		"mount":        absolute,
+		"network":      oneOf([]string{"host"}),
+		"listen":       tcpAddress,
+		"syscalls":     oneOf(kit.Sets()),
+	}
+	for _, t := range m.tables() {
 		for _, key := range sortedKeys(t.rights) {
-			if right := t.check(key); right != "" {
-				wrong("[%s] %s: %s", t.table, key, right)
+			if what := right[t.name](key); what != "" {
+				wrong("[%s] %s: %s", t.name, key, what)
 			}
 			if strings.TrimSpace(t.rights[key]) == "" {
-				wrong("[%s] %s has no reason: write %s = \"why %s needs it\"", t.table, key, strconv.Quote(key), m.Name)
+				wrong("[%s] %s has no reason: write %s = \"why %s needs it\"", t.name, key, strconv.Quote(key), m.Name)
 			}
 		}
 	}
-	if _, err := memory(m.Limits.Memory); err != nil {
+}
+
+func (m *Manifest) checkLimits(wrong wrong) {
+	_, err := memory(m.Limits.Memory)
+	switch none := m.Limits.Memory == "none"; {
+	case none && m.Domain == "":
+		wrong("[limits] memory = \"none\": only a domain's programs may, whose pods have limits of their own")
+	case !none && err != nil:
 		wrong("[limits] memory = %q: %v", m.Limits.Memory, err)
 	}
-	if m.Limits.PIDs < 8 || m.Limits.PIDs > 4096 {
+	if none := m.Limits.PIDs == 0 && m.Domain != ""; !none && (m.Limits.PIDs < 8 || m.Limits.PIDs > 4096) {
 		wrong("[limits] pids = %d: 8 (a Go program's threads) to 4096", m.Limits.PIDs)
 	}
-	return errs
+	if f := m.Limits.Files; f != 0 && (f < 64 || f > 1<<20) {
+		wrong("[limits] files = %d: 64 to %d, or drop the line", f, 1<<20)
+	}
+	if _, err := wholeSeconds(m.Limits.Stop); err != nil {
+		wrong("[limits] stop = %q: %v", m.Limits.Stop, err)
+	}
 }
 
 func (m *Manifest) checkCalls(services []Service, providers map[string]*Manifest) []error {
@@ -136,48 +176,6 @@ func (m *Manifest) checkCalls(services []Service, providers map[string]*Manifest
 		}
 	}
 	return errs
-}
-
-func oneOf(known []string) func(string) string {
-	return func(key string) string {
-		if slices.Contains(known, key) {
-			return ""
-		}
-		return "not one of " + strings.Join(known, ", ")
-	}
-}
-
-func absolute(key string) string {
-	if path.IsAbs(key) && path.Clean(key) == key && key != "/" {
-		return ""
-	}
-	return "an absolute, clean path below /"
-}
-
-func devicePattern(key string) string {
-	if _, err := path.Match(key, ""); err != nil || !strings.HasPrefix(key, "/dev/") || path.Clean(key) != key {
-		return `a pattern below /dev, such as "/dev/nvme*"`
-	}
-	return ""
-}
-
-func tcpAddress(key string) string {
-	network, address, _ := strings.Cut(key, ":")
-	port := address[strings.LastIndex(address, ":")+1:]
-	if n, err := strconv.Atoi(port); network == "tcp" && err == nil && n > 0 && n < 65536 {
-		return ""
-	}
-	return `a network and an address, such as "tcp:7400"`
-}
-
-// memory reads "64MiB".
-func memory(s string) (int64, error) {
-	for suffix, unit := range map[string]int64{"MiB": 1 << 20, "GiB": 1 << 30} {
-		if n, err := strconv.ParseInt(strings.TrimSuffix(s, suffix), 10, 32); strings.HasSuffix(s, suffix) && err == nil && n > 0 {
-			return n * unit, nil
-		}
-	}
-	return 0, errors.New(`a number of MiB or GiB, such as "64MiB"`)
 }
 
 func find(services []Service, short string) *Service {

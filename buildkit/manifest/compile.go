@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
+	"github.com/dactyl-os/dactyl/daemons/kit"
 )
 
 // Build is all manifests and services of one image, checked together.
@@ -80,14 +81,14 @@ func JSON(v any) ([]byte, error) {
 }
 
 func (b *Build) daemon(m *Manifest) abi.Daemon {
-	limit, _ := memory(m.Limits.Memory) // checked
 	d := abi.Daemon{
 		Name: m.Name, Exec: abi.DaemonDir + "/" + m.Name, User: m.User, Tier: m.Tier,
 		Provider:     b.provider(m.Name),
 		Capabilities: sortedKeys(m.Capabilities), Devices: sortedKeys(m.Devices),
 		Read: sortedKeys(m.Read), Write: sortedKeys(m.Write), Mount: sortedKeys(m.Mount),
-		Syscalls: sortedKeys(m.Syscalls), Logs: m.Logs != "",
-		Limits: abi.Limits{MemoryBytes: limit, PIDs: m.Limits.PIDs},
+		UserNS: m.userNS(), Syscalls: sortedKeys(m.Syscalls), Logs: m.Logs != "",
+		Limits: m.Limits.compile(),
+		From:   sortedKeys(m.From), Gives: b.gives(m), OnRequest: m.Request != "", Alone: m.Alone != "", Domain: m.Domain,
 	}
 	if _, host := m.Network["host"]; host {
 		d.Network = "host"
@@ -99,10 +100,45 @@ func (b *Build) daemon(m *Manifest) abi.Daemon {
 		}
 		d.Listen = append(d.Listen, abi.Listen{Network: network, Address: address})
 	}
-	// Capabilities over the machine itself count only in its own user
-	// namespace, and mounts reach the machine only from there.
-	d.UserNS = len(d.Capabilities) == 0 && len(d.Mount) == 0
+	if m.foreign() {
+		d.Exec = cmp.Or(m.At, m.Program)
+		d.Foreign = m.foreignPart()
+	}
 	return d
+}
+
+// userNS tells whether m can have a user namespace of its own: capabilities over
+// the machine itself count only in the machine's, and mounts reach the machine
+// only from there.
+func (m *Manifest) userNS() bool {
+	return len(m.Capabilities) == 0 && len(m.Mount) == 0 && m.Domain == ""
+}
+
+func (m *Manifest) foreignPart() *abi.Foreign {
+	f := &abi.Foreign{Program: m.Program, Args: m.Args, Run: sortedKeys(m.Run)}
+	for _, name := range sortedKeys(m.Env) {
+		f.Env = append(f.Env, name+"="+m.Env[name])
+	}
+	if m.Domain == "" {
+		filter, err := kit.ForeignFilter(sortedKeys(m.Syscalls))
+		if err != nil {
+			panic("BUG: " + err.Error()) // the sets were checked
+		}
+		f.Filter = filter
+	}
+	return f
+}
+
+// compile makes numbers of limits that were checked.
+func (l Limits) compile() abi.Limits {
+	bytes, _ := memory(l.Memory)
+	stop, _ := wholeSeconds(l.Stop)
+	return abi.Limits{MemoryBytes: bytes, PIDs: l.PIDs, Files: l.Files, StopSeconds: stop}
+}
+
+// gives tells whether somebody reads what m writes for it.
+func (b *Build) gives(m *Manifest) bool {
+	return slices.ContainsFunc(b.Manifests, func(x *Manifest) bool { return x.From[m.Name] != "" })
 }
 
 // provider says what name serves, and to whom.
@@ -141,7 +177,7 @@ func (b *Build) callee(short string) string {
 // mayCall returns the methods of s that m may call, sorted.
 func (b *Build) mayCall(m *Manifest, s Service) []string {
 	methods := slices.Clone(m.Calls[s.Short])
-	if m.Gateway != "" && b.callee(s.Short) != m.Name {
+	if callee := b.callee(s.Short); m.Gateway != "" && callee != "" && callee != m.Name {
 		for _, x := range s.Methods {
 			if x.Role != "" {
 				methods = append(methods, x.Name)

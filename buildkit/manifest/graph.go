@@ -13,39 +13,58 @@ func (b *Build) WriteGraph(w io.Writer) {
 	fmt.Fprintf(w, "Authority graph (%s image): each daemon's rights with their reasons, and whom it may call.\n", b.Mode)
 	fmt.Fprintf(w, "Made by `make graph` from every daemon.toml; do not edit.\n")
 	for _, m := range b.Manifests {
-		own := "own user namespace"
-		if len(m.Capabilities) > 0 || len(m.Mount) > 0 {
-			own = "the machine's user namespace"
-		}
-		fmt.Fprintf(w, "\n%s  user %d, tier %d, %s, %s memory\n", m.Name, m.User, m.Tier, own, m.Limits.Memory)
-		if m.Provides != "" {
-			fmt.Fprintf(w, "  provides      %s\n", m.Provides)
-		}
-		for _, t := range []struct {
-			table  string
-			rights map[string]string
-		}{
-			{"capability", m.Capabilities}, {"device", m.Devices}, {"read", m.Read}, {"write", m.Write},
-			{"mount", m.Mount}, {"network", m.Network}, {"listen", m.Listen}, {"syscalls", m.Syscalls},
-		} {
-			for _, key := range sortedKeys(t.rights) {
-				fmt.Fprintf(w, "  %-13s %-22s %s\n", t.table, key, t.rights[key])
-			}
-		}
-		if m.Logs != "" {
-			fmt.Fprintf(w, "  %-13s %-22s %s\n", "logs", "all", m.Logs)
-		}
-		if m.Gateway != "" {
-			fmt.Fprintf(w, "  %-13s %-22s %s\n", "gateway", "all with a role", m.Gateway)
-		}
-		for _, s := range b.Services {
-			if methods := b.mayCall(m, s); len(methods) > 0 {
-				fmt.Fprintf(w, "  calls         %-22s %s\n", s.Short+" ("+b.callee(s.Short)+")", strings.Join(methods, ", "))
-			}
-		}
+		b.writeDaemon(w, m)
 	}
 	fmt.Fprintf(w, "\nFrom outside, through the gateway:\n")
 	for _, r := range b.Routes().Routes {
 		fmt.Fprintf(w, "  %-9s %s\n", r.Role, r.Path)
 	}
+}
+
+func (b *Build) writeDaemon(w io.Writer, m *Manifest) {
+	fmt.Fprintf(w, "\n%s  user %d, tier %d, %s, %s memory\n", m.Name, m.User, m.Tier, m.place(), m.Limits.Memory)
+	line := func(what, which, why string) {
+		if why != "" {
+			fmt.Fprintf(w, "  %-13s %-22s %s\n", what, which, why)
+		}
+	}
+	if m.Provides != "" {
+		fmt.Fprintf(w, "  provides      %s\n", m.Provides)
+	}
+	line("program", m.Program, strings.TrimSpace(m.At+" "+strings.Join(m.Args, " ")))
+	line("on request", "", m.Request)
+	line("alone", "", m.Alone)
+	for _, t := range m.tables() {
+		for _, key := range sortedKeys(t.rights) {
+			line(singular(t.name), key, t.rights[key])
+		}
+	}
+	line("logs", "all", m.Logs)
+	line("gateway", "all with a role", m.Gateway)
+	for _, s := range b.Services {
+		line("calls", s.Short+" ("+b.callee(s.Short)+")", strings.Join(b.mayCall(m, s), ", "))
+	}
+}
+
+// place says where m's rights count.
+func (m *Manifest) place() string {
+	switch {
+	case m.leads():
+		return "makes the domain " + m.Domain
+	case m.follows():
+		return "in the domain " + m.Domain
+	case m.userNS():
+		return "own user namespace"
+	}
+	return "the machine's user namespace"
+}
+
+func singular(table string) string {
+	switch table {
+	case "capabilities":
+		return "capability"
+	case "devices":
+		return "device"
+	}
+	return table
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Manifest is one daemon.toml. Maps go from the right to its reason.
+// Manifest is one daemon.toml. Maps go from the right to its reason, but for Env.
 type Manifest struct {
 	Path string `toml:"-"` // of the file, for messages
 
@@ -22,8 +22,18 @@ type Manifest struct {
 	Only     string `toml:"only"`     // image mode; empty = every image
 	Gateway  string `toml:"gateway"`  // reason to call every method that has a role
 	Logs     string `toml:"logs"`     // reason to read every daemon's log
+	Request  string `toml:"request"`  // reason to start only when somebody asks PID 1 to
+	Alone    string `toml:"alone"`    // reason why two processes cannot run side by side
+	Domain   string `toml:"domain"`   // runs in the namespaces of this daemon's first process; its own name: it makes them
+
+	Program string            `toml:"program"` // file on the machine that others wrote; empty: the folder's own
+	At      string            `toml:"at"`      // where it is in its own root; empty: as on the machine
+	Args    []string          `toml:"args"`
+	Env     map[string]string `toml:"env"`
+	Run     map[string]string `toml:"run"` // paths from which it starts programs; in a domain only
 
 	Calls        map[string][]string `toml:"calls"`
+	From         map[string]string   `toml:"from"` // daemons that write files for it
 	Capabilities map[string]string   `toml:"capabilities"`
 	Devices      map[string]string   `toml:"devices"`
 	Read         map[string]string   `toml:"read"`
@@ -37,8 +47,10 @@ type Manifest struct {
 
 // Limits are what a daemon may use at most.
 type Limits struct {
-	Memory string `toml:"memory"` // "64MiB"
-	PIDs   int64  `toml:"pids"`   // processes and threads
+	Memory string `toml:"memory"` // "64MiB"; "none" in a domain
+	PIDs   int64  `toml:"pids"`   // processes and threads; 0, no limit, in a domain
+	Files  int64  `toml:"files"`  // open at once; 0: as many as small daemons have
+	Stop   string `toml:"stop"`   // "30s" from SIGTERM to SIGKILL; empty: abi.StopTimeout
 }
 
 // Parse reads one daemon.toml. path is for messages only.
@@ -69,10 +81,33 @@ func describe(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-const knownKeys = "name, user, tier, provides, only, gateway, logs, [calls], [capabilities], [devices], [read], [write], [mount], [network], [listen], [syscalls], [limits]"
+const knownKeys = "name, user, tier, provides, only, gateway, logs, request, alone, domain, program, at, args, [env], [run], [calls], [from], [capabilities], [devices], [read], [write], [mount], [network], [listen], [syscalls], [limits]"
+
+// foreign tells whether others wrote the program.
+func (m *Manifest) foreign() bool { return m.Program != "" }
+
+// leads tells whether m makes its domain.
+func (m *Manifest) leads() bool { return m.Domain != "" && m.Domain == m.Name }
+
+// follows tells whether m runs in a domain that another makes.
+func (m *Manifest) follows() bool { return m.Domain != "" && m.Domain != m.Name }
+
+// rightTable is one table whose keys are rights and whose values are reasons.
+type rightTable struct {
+	name   string
+	rights map[string]string
+}
+
+// tables are all of them, in the order in which people read them.
+func (m *Manifest) tables() []rightTable {
+	return []rightTable{
+		{"from", m.From}, {"capabilities", m.Capabilities}, {"devices", m.Devices}, {"run", m.Run}, {"read", m.Read},
+		{"write", m.Write}, {"mount", m.Mount}, {"network", m.Network}, {"listen", m.Listen}, {"syscalls", m.Syscalls},
+	}
+}
 
 // Folders are where daemons live, as globs from the repository's root.
-var Folders = []string{"networkd", "storaged", "trustd", "kubed", "daemons/*", "test/boot/*/*d"}
+var Folders = []string{"networkd", "storaged", "trustd", "kubed", "daemons/*", "buildkit/packages/units/*", "test/boot/*/*d"}
 
 // Load reads the daemon.toml of every daemon under root whose mode fits.
 func Load(root, mode string) ([]*Manifest, error) {

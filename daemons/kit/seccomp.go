@@ -1,7 +1,7 @@
 package kit
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"runtime"
@@ -33,11 +33,11 @@ var (
 
 // filterSelf puts the base set and the named ones into force on all threads.
 func filterSelf(names []string) error {
-	program, err := filter(names, uint32(syscall.Getpid()))
+	rules, err := ownRules(names, uint32(syscall.Getpid()))
 	if err != nil {
 		return err
 	}
-	raw, err := bpf.Assemble(program)
+	raw, err := bpf.Assemble(filter(rules))
 	if err != nil {
 		return err
 	}
@@ -61,15 +61,31 @@ func filterSelf(names []string) error {
 	return nil
 }
 
-// filter compiles the base set and the named ones for the process pid. It is a
-// binary search over the numbers, and calls that need no look at their
-// arguments are decided by the number alone, so the kernel remembers the answer
-// when the filter is installed and does not run it for them at all.
-func filter(names []string, pid uint32) ([]bpf.Instruction, error) {
-	rules, err := rulesOf(names, pid)
+// ForeignFilter compiles the base set, what programs need besides that others wrote,
+// and the named sets, as the kernel takes it: instructions of 8 bytes. PID 1 installs
+// it before it starts such a program.
+func ForeignFilter(names []string) ([]byte, error) {
+	rules, err := foreignRules(names)
 	if err != nil {
 		return nil, err
 	}
+	raw, err := bpf.Assemble(filter(rules))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, 8*len(raw))
+	for _, i := range raw {
+		out = binary.NativeEndian.AppendUint16(out, i.Op)
+		out = append(out, i.Jt, i.Jf)
+		out = binary.NativeEndian.AppendUint32(out, i.K)
+	}
+	return out, nil
+}
+
+// filter compiles rules. It is a binary search over the numbers, and calls that need
+// no look at their arguments are decided by the number alone, so the kernel remembers
+// the answer when the filter is installed and does not run it for them at all.
+func filter(rules map[uint32]rule) []bpf.Instruction {
 	head := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offArch, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AUDIT_ARCH_X86_64, SkipTrue: 1},
@@ -78,7 +94,7 @@ func filter(names []string, pid uint32) ([]bpf.Instruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: x32Bit, SkipFalse: 1},
 		kill,
 	}
-	return append(head, search(branches(rules))...), nil
+	return append(head, search(branches(rules))...)
 }
 
 // rule says when a call is allowed: if the tests of any of its cases all hold.
@@ -96,21 +112,51 @@ type test struct {
 
 func is(arg, want uint32) test { return test{arg, ^uint32(0), want} }
 
-// rulesOf joins the base set and the named ones: what one of them allows is allowed.
-func rulesOf(names []string, pid uint32) (map[uint32]rule, error) {
-	rules := map[uint32]rule{
-		unix.SYS_TGKILL: {{is(0, pid)}}, // the runtime's own signals between its threads
-		unix.SYS_KILL:   {{is(0, pid)}},
+// ownRules are those of the daemon with this pid: the base set and the named ones.
+func ownRules(names []string, pid uint32) (map[uint32]rule, error) {
+	chosen, err := named(names)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range append([]string{"base"}, names...) {
+	itself := set{tested: []tested{ // the runtime's own signals between its threads
+		{unix.SYS_TGKILL, rule{{is(0, pid)}}},
+		{unix.SYS_KILL, rule{{is(0, pid)}}},
+	}}
+	return join(append(chosen, base, itself), never), nil
+}
+
+// foreignRules are those of a program that others wrote.
+func foreignRules(names []string) (map[uint32]rule, error) {
+	chosen, err := named(names)
+	if err != nil {
+		return nil, err
+	}
+	itself := []uint32{unix.SYS_EXECVE} // its root has nothing to start but itself
+	return join(append(chosen, base, program), slices.DeleteFunc(slices.Clone(never), func(nr uint32) bool {
+		return slices.Contains(itself, nr)
+	})), nil
+}
+
+func named(names []string) ([]set, error) {
+	var chosen []set
+	for _, name := range names {
 		i := slices.IndexFunc(sets, func(s set) bool { return s.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("no set of system calls is named %q", name)
 		}
-		for _, nr := range sets[i].calls {
+		chosen = append(chosen, sets[i])
+	}
+	return chosen, nil
+}
+
+// join makes one set of rules of several: what one of them allows is allowed.
+func join(sets []set, never []uint32) map[uint32]rule {
+	rules := map[uint32]rule{}
+	for _, s := range sets {
+		for _, nr := range s.calls {
 			rules[nr] = nil
 		}
-		for _, t := range sets[i].tested {
+		for _, t := range s.tested {
 			if have, ok := rules[t.nr]; !ok || have != nil {
 				rules[t.nr] = append(have, t.when...)
 			}
@@ -118,10 +164,10 @@ func rulesOf(names []string, pid uint32) (map[uint32]rule, error) {
 	}
 	for nr := range rules {
 		if slices.Contains(never, nr) {
-			return nil, errors.New("BUG: a set allows what nobody may call")
+			panic("BUG: a set allows what nobody may call")
 		}
 	}
-	return rules, nil
+	return rules
 }
 
 // branch is what to do for numbers from one up to the next branch's.

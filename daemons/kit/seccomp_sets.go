@@ -1,6 +1,10 @@
 package kit
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // set is a named set of system calls: those allowed whatever their arguments,
 // and those allowed for some.
@@ -18,7 +22,7 @@ type tested struct {
 // Sets lists the names that [syscalls] in a daemon.toml may use.
 func Sets() []string {
 	var names []string
-	for _, s := range sets[1:] {
+	for _, s := range sets {
 		names = append(names, s.name)
 	}
 	return names
@@ -41,61 +45,83 @@ const (
 	rtcSetTime   = 0x4024700a
 )
 
-var sets = []set{
-	{
-		name: "base",
-		calls: []uint32{
-			// Memory. mmap and mprotect are below; mremap changes no protection.
-			unix.SYS_BRK, unix.SYS_MUNMAP, unix.SYS_MREMAP, unix.SYS_MADVISE, unix.SYS_MINCORE, unix.SYS_MSYNC,
-			// Threads, signals, time.
-			unix.SYS_FUTEX, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_GETTID, unix.SYS_GETPID, unix.SYS_GETPPID,
-			unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_RESTART_SYSCALL,
-			unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK,
-			unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_GETTIMEOFDAY,
-			unix.SYS_TIMERFD_CREATE, unix.SYS_TIMERFD_SETTIME, unix.SYS_TIMERFD_GETTIME,
-			unix.SYS_GETRANDOM, unix.SYS_UNAME, unix.SYS_SYSINFO, unix.SYS_GETRUSAGE,
-			unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
-			// Descriptors.
-			unix.SYS_READ, unix.SYS_WRITE, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_READV, unix.SYS_WRITEV,
-			unix.SYS_PREADV, unix.SYS_PWRITEV, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_SPLICE,
-			unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_FCNTL, unix.SYS_LSEEK, unix.SYS_PIPE2, unix.SYS_EVENTFD2,
-			unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_WAIT, unix.SYS_POLL, unix.SYS_PPOLL,
-			// Files in its own root, where mounts, modes and Landlock say what may be done.
-			unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX, unix.SYS_STATFS, unix.SYS_FSTATFS,
-			unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_GETCWD,
-			unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FADVISE64, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_FLOCK,
-			unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT, unix.SYS_SYMLINKAT,
-			unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT, unix.SYS_UMASK,
-			unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_RM_WATCH,
-			// Sockets that exist; making one is below. PID 1 binds and listens.
-			unix.SYS_CONNECT, unix.SYS_ACCEPT4, unix.SYS_SHUTDOWN, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
-			unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT, unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_SENDMSG, unix.SYS_RECVMSG,
-		},
-		tested: []tested{
-			{unix.SYS_CLONE, rule{{{0, every, threadFlags}}}},
-			{unix.SYS_MMAP, rule{{{2, unix.PROT_EXEC, 0}}}},
-			{unix.SYS_MPROTECT, rule{{{2, unix.PROT_EXEC, 0}}}},
-			{unix.SYS_PRCTL, rule{{{0, every, prSetVMA}}}},
-			{unix.SYS_PRLIMIT64, rule{{{0, every, 0}}}}, // its own
-			{unix.SYS_SOCKET, rule{{{0, every, unix.AF_UNIX}}}},
-			{unix.SYS_SOCKETPAIR, rule{{{0, every, unix.AF_UNIX}}}},
-			{unix.SYS_IOCTL, rule{{{1, every, unix.TCGETS}}, {{1, every, unix.TIOCGWINSZ}}}}, // is it a terminal, how large
-		},
+// base is what every daemon may call.
+var base = set{
+	calls: []uint32{
+		// Memory. mmap and mprotect are below; mremap changes no protection.
+		unix.SYS_BRK, unix.SYS_MUNMAP, unix.SYS_MREMAP, unix.SYS_MADVISE, unix.SYS_MINCORE, unix.SYS_MSYNC,
+		// Threads, signals, time.
+		unix.SYS_FUTEX, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_GETTID, unix.SYS_GETPID, unix.SYS_GETPPID,
+		unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_RESTART_SYSCALL,
+		unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK,
+		unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_GETTIMEOFDAY,
+		unix.SYS_TIMERFD_CREATE, unix.SYS_TIMERFD_SETTIME, unix.SYS_TIMERFD_GETTIME,
+		unix.SYS_GETRANDOM, unix.SYS_UNAME, unix.SYS_SYSINFO, unix.SYS_GETRUSAGE,
+		unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
+		// Descriptors.
+		unix.SYS_READ, unix.SYS_WRITE, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_READV, unix.SYS_WRITEV,
+		unix.SYS_PREADV, unix.SYS_PWRITEV, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_SPLICE,
+		unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_FCNTL, unix.SYS_LSEEK, unix.SYS_PIPE2, unix.SYS_EVENTFD2,
+		unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_WAIT, unix.SYS_POLL, unix.SYS_PPOLL,
+		// Files in its own root, where mounts, modes and Landlock say what may be done.
+		unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX, unix.SYS_STATFS, unix.SYS_FSTATFS,
+		unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_GETCWD,
+		unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FADVISE64, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_FLOCK,
+		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT, unix.SYS_SYMLINKAT,
+		unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT, unix.SYS_UMASK,
+		unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_RM_WATCH,
+		// Sockets that exist; making one is below. PID 1 binds and listens.
+		unix.SYS_CONNECT, unix.SYS_ACCEPT4, unix.SYS_SHUTDOWN, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
+		unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT, unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_SENDMSG, unix.SYS_RECVMSG,
 	},
+	tested: []tested{
+		{unix.SYS_CLONE, rule{{{0, every, threadFlags}}}},
+		{unix.SYS_MMAP, rule{{{2, unix.PROT_EXEC, 0}}}},
+		{unix.SYS_MPROTECT, rule{{{2, unix.PROT_EXEC, 0}}}},
+		{unix.SYS_PRCTL, rule{{{0, every, prSetVMA}}}},
+		{unix.SYS_PRLIMIT64, rule{{{0, every, 0}}}}, // its own
+		{unix.SYS_SOCKET, rule{{{0, every, unix.AF_UNIX}}}},
+		{unix.SYS_SOCKETPAIR, rule{{{0, every, unix.AF_UNIX}}}},
+		{unix.SYS_IOCTL, rule{{{1, every, unix.TCGETS}}, {{1, every, unix.TIOCGWINSZ}}}}, // is it a terminal, how large
+	},
+}
+
+// internet is TCP and UDP.
+var internet = rule{
+	{{0, every, unix.AF_INET}, {2, every, 0}},
+	{{0, every, unix.AF_INET}, {2, every, unix.IPPROTO_TCP}},
+	{{0, every, unix.AF_INET}, {2, every, unix.IPPROTO_UDP}},
+	{{0, every, unix.AF_INET6}, {2, every, 0}},
+	{{0, every, unix.AF_INET6}, {2, every, unix.IPPROTO_TCP}},
+	{{0, every, unix.AF_INET6}, {2, every, unix.IPPROTO_UDP}},
+}
+
+// program is what programs need besides that others wrote and that serve networks:
+// Kubernetes' control plane and CoreDNS were watched while they ran.
+var program = set{
+	calls: []uint32{
+		unix.SYS_EXECVE, // PID 1 installs the filter before it starts the program
+		unix.SYS_TGKILL, // the runtime's own signals; nobody else has its uid
+		// Ports, of its own choice: PID 1 knows nothing of them.
+		unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_RECVMMSG, unix.SYS_SENDMMSG,
+	},
+	tested: []tested{
+		{unix.SYS_SOCKET, slices.Concat(internet, rule{
+			{{0, every, unix.AF_NETLINK}, {2, every, unix.NETLINK_ROUTE}}, // which addresses the machine has
+		})},
+	},
+}
+
+// sets are what a daemon.toml can name.
+var sets = []set{
 	{
 		// TCP, UDP and ICMP. Landlock still refuses to bind a TCP port.
 		name:  "network",
 		calls: []uint32{unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_RECVMMSG, unix.SYS_SENDMMSG},
-		tested: []tested{{unix.SYS_SOCKET, rule{
-			{{0, every, unix.AF_INET}, {2, every, 0}},
-			{{0, every, unix.AF_INET}, {2, every, unix.IPPROTO_TCP}},
-			{{0, every, unix.AF_INET}, {2, every, unix.IPPROTO_UDP}},
+		tested: []tested{{unix.SYS_SOCKET, slices.Concat(internet, rule{
 			{{0, every, unix.AF_INET}, {2, every, unix.IPPROTO_ICMP}},
-			{{0, every, unix.AF_INET6}, {2, every, 0}},
-			{{0, every, unix.AF_INET6}, {2, every, unix.IPPROTO_TCP}},
-			{{0, every, unix.AF_INET6}, {2, every, unix.IPPROTO_UDP}},
 			{{0, every, unix.AF_INET6}, {2, every, unix.IPPROTO_ICMPV6}},
-		}}},
+		})}},
 	},
 	{
 		// Where a socket that is open already listens. Landlock still refuses TCP ports.

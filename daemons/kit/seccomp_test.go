@@ -21,10 +21,26 @@ const (
 // machine runs a filter as the kernel would.
 func machine(t testing.TB, names ...string) func(nr uint32, args ...uint32) uint32 {
 	t.Helper()
-	program, err := filter(names, testPID)
+	rules, err := ownRules(names, testPID)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return interpret(t, rules)
+}
+
+// foreign runs the filter of a program that others wrote.
+func foreign(t testing.TB, names ...string) func(nr uint32, args ...uint32) uint32 {
+	t.Helper()
+	rules, err := foreignRules(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return interpret(t, rules)
+}
+
+func interpret(t testing.TB, rules map[uint32]rule) func(nr uint32, args ...uint32) uint32 {
+	t.Helper()
+	program := filter(rules)
 	if len(program) > 4096 {
 		t.Fatalf("%d instructions: the kernel takes 4096", len(program))
 	}
@@ -136,7 +152,7 @@ func TestFilterDecides(t *testing.T) {
 // The search must find for every number what the rules say of it, whatever sets are joined.
 func TestEveryNumberGetsItsRule(t *testing.T) {
 	for _, sets := range [][]string{nil, {"network"}, {"mount", "ext4"}, {"bind", "ethtool", "network"}, Sets()} {
-		rules, err := rulesOf(sets, testPID)
+		rules, err := ownRules(sets, testPID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,12 +190,54 @@ func TestNoSetHoldsWhatNobodyMayCall(t *testing.T) {
 	}
 }
 
+// A program that others wrote starts, once, under its filter; all else that nobody
+// may call is refused to it too.
+func TestForeignFilter(t *testing.T) {
+	verdictOf := foreign(t)
+	for _, c := range []struct {
+		what string
+		nr   uint32
+		args []uint32
+		want uint32
+	}{
+		{"its own start", unix.SYS_EXECVE, nil, verdictAllow},
+		{"a program from a descriptor", unix.SYS_EXECVEAT, nil, verdictDeny},
+		{"a process", unix.SYS_CLONE, []uint32{uint32(unix.SIGCHLD)}, verdictDeny},
+		{"a thread", unix.SYS_CLONE, []uint32{threadFlags}, verdictAllow},
+		{"a signal to one of its threads", unix.SYS_TGKILL, []uint32{testPID, testPID, 23}, verdictAllow},
+		{"executable memory", unix.SYS_MMAP, []uint32{0, 4096, unix.PROT_READ | unix.PROT_EXEC}, verdictDeny},
+		{"a TCP socket", unix.SYS_SOCKET, []uint32{unix.AF_INET6, unix.SOCK_STREAM, unix.IPPROTO_TCP}, verdictAllow},
+		{"what addresses there are", unix.SYS_SOCKET, []uint32{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, verdictAllow},
+		{"the firewall", unix.SYS_SOCKET, []uint32{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, verdictDeny},
+		{"packets", unix.SYS_SOCKET, []uint32{unix.AF_PACKET, unix.SOCK_RAW}, verdictDeny},
+		{"a port", unix.SYS_BIND, nil, verdictAllow},
+		{"mount", unix.SYS_MOUNT, nil, verdictDeny},
+		{"another user", unix.SYS_SETUID, nil, verdictDeny},
+	} {
+		if got := verdictOf(c.nr, c.args...); got != c.want {
+			t.Errorf("%s (call %d): %s, want %s", c.what, c.nr, names(got), names(c.want))
+		}
+	}
+	for _, nr := range never {
+		if got := verdictOf(nr); got == verdictAllow && nr != unix.SYS_EXECVE {
+			t.Errorf("call %d is allowed", nr)
+		}
+	}
+	text, err := ForeignFilter(nil)
+	if err != nil || len(text) == 0 || len(text)%8 != 0 {
+		t.Errorf("%d bytes, %v: want instructions of eight", len(text), err)
+	}
+	if _, err := ForeignFilter([]string{"base"}); err == nil {
+		t.Error("a set that cannot be named was accepted")
+	}
+}
+
 func TestAnotherArchitectureIsKilled(t *testing.T) {
-	program, err := filter(nil, testPID)
+	rules, err := ownRules(nil, testPID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vm, err := bpf.NewVM(program)
+	vm, err := bpf.NewVM(filter(rules))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,14 +247,14 @@ func TestAnotherArchitectureIsKilled(t *testing.T) {
 }
 
 func TestUnknownSetIsRefused(t *testing.T) {
-	if _, err := filter([]string{"networking"}, testPID); err == nil {
+	if _, err := ownRules([]string{"networking"}, testPID); err == nil {
 		t.Error("a set that does not exist was accepted")
 	}
 }
 
 // A rare call must not walk hundreds of instructions.
 func TestSearchIsShallow(t *testing.T) {
-	rules, err := rulesOf(Sets(), testPID)
+	rules, err := ownRules(Sets(), testPID)
 	if err != nil {
 		t.Fatal(err)
 	}
