@@ -6,12 +6,12 @@ type state int
 // unconfigured: the machine has no part in a cluster.
 const unconfigured state = iota
 
-// status is what kubed tells of a state.
-type status struct {
+// view is what kubed tells of a state.
+type view struct {
 	configured bool
 	message    string
 }
 
-var statuses = map[state]status{
+var statuses = map[state]view{
 	unconfigured: {configured: false, message: "no cluster configured"},
 }

@@ -63,7 +63,14 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 type GetStatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Configured    bool                   `protobuf:"varint,1,opt,name=configured,proto3" json:"configured,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // "no cluster configured" until there is one
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`                               // one line: "no cluster configured", "ready", what is waited for or wrong
+	Cluster       string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`                               // its name
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`                                     // this node's; empty until it is known
+	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`                               // this node's, as the cluster knows it
+	Ready         bool                   `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`                                  // the API says that the node is Ready, and all components are healthy
+	NodeReady     bool                   `protobuf:"varint,7,opt,name=node_ready,json=nodeReady,proto3" json:"node_ready,omitempty"`         // the first half of this alone
+	NodeReadyMs   int64                  `protobuf:"varint,8,opt,name=node_ready_ms,json=nodeReadyMs,proto3" json:"node_ready_ms,omitempty"` // how long the node has been so, ready or not, as far as kubed knows
+	Components    []*Component           `protobuf:"bytes,9,rep,name=components,proto3" json:"components,omitempty"`                         // in the order in which they start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,19 +119,411 @@ func (x *GetStatusResponse) GetMessage() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *GetStatusResponse) GetNodeReady() bool {
+	if x != nil {
+		return x.NodeReady
+	}
+	return false
+}
+
+func (x *GetStatusResponse) GetNodeReadyMs() int64 {
+	if x != nil {
+		return x.NodeReadyMs
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetComponents() []*Component {
+	if x != nil {
+		return x.Components
+	}
+	return nil
+}
+
+type Component struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`       // kube-apiserver; also its name as a daemon, for logs and ListDaemons
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`     // PID 1's: idle, starting, up, stopping, backoff, gave-up; empty: not known
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty until it is known
+	Pid           int32                  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
+	Uid           uint32                 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
+	MemoryBytes   uint64                 `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // proportional set size
+	Restarts      uint32                 `protobuf:"varint,7,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	Healthy       bool                   `protobuf:"varint,8,opt,name=healthy,proto3" json:"healthy,omitempty"`                         // its own health check says so
+	SinceMs       int64                  `protobuf:"varint,9,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`          // how long it has been so, healthy or not, as far as kubed knows
+	WaitingFor    string                 `protobuf:"bytes,10,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"` // what must be first: another component, "keys", "address"; empty: nothing
+	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`                           // why it is not healthy, or not started; empty if it is healthy
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Component) Reset() {
+	*x = Component{}
+	mi := &file_ipc_kube_kube_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Component) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Component) ProtoMessage() {}
+
+func (x *Component) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_kube_kube_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Component.ProtoReflect.Descriptor instead.
+func (*Component) Descriptor() ([]byte, []int) {
+	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Component) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Component) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Component) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Component) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Component) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *Component) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Component) GetRestarts() uint32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *Component) GetHealthy() bool {
+	if x != nil {
+		return x.Healthy
+	}
+	return false
+}
+
+func (x *Component) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Component) GetWaitingFor() string {
+	if x != nil {
+		return x.WaitingFor
+	}
+	return ""
+}
+
+func (x *Component) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RestartComponentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartComponentRequest) Reset() {
+	*x = RestartComponentRequest{}
+	mi := &file_ipc_kube_kube_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartComponentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartComponentRequest) ProtoMessage() {}
+
+func (x *RestartComponentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_kube_kube_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartComponentRequest.ProtoReflect.Descriptor instead.
+func (*RestartComponentRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RestartComponentRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RestartComponentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"` // of the new process
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartComponentResponse) Reset() {
+	*x = RestartComponentResponse{}
+	mi := &file_ipc_kube_kube_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartComponentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartComponentResponse) ProtoMessage() {}
+
+func (x *RestartComponentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_kube_kube_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartComponentResponse.ProtoReflect.Descriptor instead.
+func (*RestartComponentResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RestartComponentResponse) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+type GetKubeconfigInfoRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKubeconfigInfoRequest) Reset() {
+	*x = GetKubeconfigInfoRequest{}
+	mi := &file_ipc_kube_kube_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKubeconfigInfoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKubeconfigInfoRequest) ProtoMessage() {}
+
+func (x *GetKubeconfigInfoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_kube_kube_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKubeconfigInfoRequest.ProtoReflect.Descriptor instead.
+func (*GetKubeconfigInfoRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{5}
+}
+
+type KubeconfigInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Servers       []string               `protobuf:"bytes,2,rep,name=servers,proto3" json:"servers,omitempty"`     // URLs of the Kubernetes API, the best first
+	Authority     []byte                 `protobuf:"bytes,3,opt,name=authority,proto3" json:"authority,omitempty"` // certificates of the CA that its certificate is checked against, PEM
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KubeconfigInfo) Reset() {
+	*x = KubeconfigInfo{}
+	mi := &file_ipc_kube_kube_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KubeconfigInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KubeconfigInfo) ProtoMessage() {}
+
+func (x *KubeconfigInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_kube_kube_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KubeconfigInfo.ProtoReflect.Descriptor instead.
+func (*KubeconfigInfo) Descriptor() ([]byte, []int) {
+	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *KubeconfigInfo) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *KubeconfigInfo) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *KubeconfigInfo) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
 var File_ipc_kube_kube_proto protoreflect.FileDescriptor
 
 const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\n" +
 	"\x13ipc/kube/kube.proto\x12\x0edactyl.kube.v1\x1a\x13ipc/auth/auth.proto\"\x12\n" +
-	"\x10GetStatusRequest\"M\n" +
+	"\x10GetStatusRequest\"\xa9\x02\n" +
 	"\x11GetStatusResponse\x12\x1e\n" +
 	"\n" +
 	"configured\x18\x01 \x01(\bR\n" +
 	"configured\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2g\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05ready\x18\x06 \x01(\bR\x05ready\x12\x1d\n" +
+	"\n" +
+	"node_ready\x18\a \x01(\bR\tnodeReady\x12\"\n" +
+	"\rnode_ready_ms\x18\b \x01(\x03R\vnodeReadyMs\x129\n" +
+	"\n" +
+	"components\x18\t \x03(\v2\x19.dactyl.kube.v1.ComponentR\n" +
+	"components\"\xa0\x02\n" +
+	"\tComponent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x10\n" +
+	"\x03pid\x18\x04 \x01(\x05R\x03pid\x12\x10\n" +
+	"\x03uid\x18\x05 \x01(\rR\x03uid\x12!\n" +
+	"\fmemory_bytes\x18\x06 \x01(\x04R\vmemoryBytes\x12\x1a\n" +
+	"\brestarts\x18\a \x01(\rR\brestarts\x12\x18\n" +
+	"\ahealthy\x18\b \x01(\bR\ahealthy\x12\x19\n" +
+	"\bsince_ms\x18\t \x01(\x03R\asinceMs\x12\x1f\n" +
+	"\vwaiting_for\x18\n" +
+	" \x01(\tR\n" +
+	"waitingFor\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\"-\n" +
+	"\x17RestartComponentRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
+	"\x18RestartComponentResponse\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\"\x1a\n" +
+	"\x18GetKubeconfigInfoRequest\"b\n" +
+	"\x0eKubeconfigInfo\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
+	"\aservers\x18\x02 \x03(\tR\aservers\x12\x1c\n" +
+	"\tauthority\x18\x03 \x01(\fR\tauthority2\xca\x02\n" +
 	"\x04Kube\x12_\n" +
-	"\tGetStatus\x12 .dactyl.kube.v1.GetStatusRequest\x1a!.dactyl.kube.v1.GetStatusResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/kubeb\x06proto3"
+	"\tGetStatus\x12 .dactyl.kube.v1.GetStatusRequest\x1a!.dactyl.kube.v1.GetStatusResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12s\n" +
+	"\x10RestartComponent\x12'.dactyl.kube.v1.RestartComponentRequest\x1a(.dactyl.kube.v1.RestartComponentResponse\"\f\x8a\x91$\boperator\x12l\n" +
+	"\x11GetKubeconfigInfo\x12(.dactyl.kube.v1.GetKubeconfigInfoRequest\x1a\x1e.dactyl.kube.v1.KubeconfigInfo\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/kubeb\x06proto3"
 
 var (
 	file_ipc_kube_kube_proto_rawDescOnce sync.Once
@@ -138,19 +537,29 @@ func file_ipc_kube_kube_proto_rawDescGZIP() []byte {
 	return file_ipc_kube_kube_proto_rawDescData
 }
 
-var file_ipc_kube_kube_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ipc_kube_kube_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_ipc_kube_kube_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),  // 0: dactyl.kube.v1.GetStatusRequest
-	(*GetStatusResponse)(nil), // 1: dactyl.kube.v1.GetStatusResponse
+	(*GetStatusRequest)(nil),         // 0: dactyl.kube.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 1: dactyl.kube.v1.GetStatusResponse
+	(*Component)(nil),                // 2: dactyl.kube.v1.Component
+	(*RestartComponentRequest)(nil),  // 3: dactyl.kube.v1.RestartComponentRequest
+	(*RestartComponentResponse)(nil), // 4: dactyl.kube.v1.RestartComponentResponse
+	(*GetKubeconfigInfoRequest)(nil), // 5: dactyl.kube.v1.GetKubeconfigInfoRequest
+	(*KubeconfigInfo)(nil),           // 6: dactyl.kube.v1.KubeconfigInfo
 }
 var file_ipc_kube_kube_proto_depIdxs = []int32{
-	0, // 0: dactyl.kube.v1.Kube.GetStatus:input_type -> dactyl.kube.v1.GetStatusRequest
-	1, // 1: dactyl.kube.v1.Kube.GetStatus:output_type -> dactyl.kube.v1.GetStatusResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2, // 0: dactyl.kube.v1.GetStatusResponse.components:type_name -> dactyl.kube.v1.Component
+	0, // 1: dactyl.kube.v1.Kube.GetStatus:input_type -> dactyl.kube.v1.GetStatusRequest
+	3, // 2: dactyl.kube.v1.Kube.RestartComponent:input_type -> dactyl.kube.v1.RestartComponentRequest
+	5, // 3: dactyl.kube.v1.Kube.GetKubeconfigInfo:input_type -> dactyl.kube.v1.GetKubeconfigInfoRequest
+	1, // 4: dactyl.kube.v1.Kube.GetStatus:output_type -> dactyl.kube.v1.GetStatusResponse
+	4, // 5: dactyl.kube.v1.Kube.RestartComponent:output_type -> dactyl.kube.v1.RestartComponentResponse
+	6, // 6: dactyl.kube.v1.Kube.GetKubeconfigInfo:output_type -> dactyl.kube.v1.KubeconfigInfo
+	4, // [4:7] is the sub-list for method output_type
+	1, // [1:4] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_ipc_kube_kube_proto_init() }
@@ -164,7 +573,7 @@ func file_ipc_kube_kube_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_kube_kube_proto_rawDesc), len(file_ipc_kube_kube_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

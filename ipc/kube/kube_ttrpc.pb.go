@@ -13,13 +13,25 @@ import (
 const Service = "dactyl.kube.v1.Kube"
 
 var (
-	methodGetStatus = &ipc.Method{Service: Service, Name: "GetStatus", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodGetStatus         = &ipc.Method{Service: Service, Name: "GetStatus", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodRestartComponent  = &ipc.Method{Service: Service, Name: "RestartComponent", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodGetKubeconfigInfo = &ipc.Method{Service: Service, Name: "GetKubeconfigInfo", Idempotent: true, ClientStream: false, ServerStream: false}
 )
 
 // Server is what serves dactyl.kube.v1.Kube.
 type Server interface {
-	// GetStatus tells whether a cluster is configured and how its parts are.
+	// GetStatus tells whether a cluster is configured and how its parts are. Never
+	// fails: what cannot be told at the moment is left empty.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// RestartComponent ends a component's process and starts it again; the components
+	// that depend on it and the pods go on. Returns NOT_FOUND for an unknown name,
+	// FAILED_PRECONDITION for a component that is not running yet and what
+	// Machine.RestartDaemon returns.
+	RestartComponent(context.Context, *RestartComponentRequest) (*RestartComponentResponse, error)
+	// GetKubeconfigInfo tells what a kubeconfig needs besides its user's key and
+	// certificate. Returns FAILED_PRECONDITION while there is no cluster or its keys
+	// have not been made.
+	GetKubeconfigInfo(context.Context, *GetKubeconfigInfoRequest) (*KubeconfigInfo, error)
 }
 
 // Register makes s answer for the service.
@@ -33,6 +45,20 @@ func Register(r ipc.Registrar, s Server) {
 				}
 				return s.GetStatus(ctx, request)
 			},
+			"RestartComponent": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(RestartComponentRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.RestartComponent(ctx, request)
+			},
+			"GetKubeconfigInfo": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(GetKubeconfigInfoRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.GetKubeconfigInfo(ctx, request)
+			},
 		},
 		Streams: map[string]ttrpc.Stream{},
 	})
@@ -44,10 +70,34 @@ type Client struct{ conn ipc.Conn }
 // NewClient returns a client that calls over c.
 func NewClient(c ipc.Conn) Client { return Client{c} }
 
-// GetStatus tells whether a cluster is configured and how its parts are.
+// GetStatus tells whether a cluster is configured and how its parts are. Never
+// fails: what cannot be told at the moment is left empty.
 func (c Client) GetStatus(ctx context.Context, request *GetStatusRequest) (*GetStatusResponse, error) {
 	response := new(GetStatusResponse)
 	if err := c.conn.Invoke(ctx, methodGetStatus, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// RestartComponent ends a component's process and starts it again; the components
+// that depend on it and the pods go on. Returns NOT_FOUND for an unknown name,
+// FAILED_PRECONDITION for a component that is not running yet and what
+// Machine.RestartDaemon returns.
+func (c Client) RestartComponent(ctx context.Context, request *RestartComponentRequest) (*RestartComponentResponse, error) {
+	response := new(RestartComponentResponse)
+	if err := c.conn.Invoke(ctx, methodRestartComponent, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// GetKubeconfigInfo tells what a kubeconfig needs besides its user's key and
+// certificate. Returns FAILED_PRECONDITION while there is no cluster or its keys
+// have not been made.
+func (c Client) GetKubeconfigInfo(ctx context.Context, request *GetKubeconfigInfoRequest) (*KubeconfigInfo, error) {
+	response := new(KubeconfigInfo)
+	if err := c.conn.Invoke(ctx, methodGetKubeconfigInfo, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
