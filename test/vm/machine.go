@@ -20,6 +20,11 @@ type Config struct {
 	MemoryMiB int    // 0 = 1024
 	CPUs      int    // 0 = 2
 	NIC       NIC
+	// YAML is put on the stick as cluster.yaml, as dactyl flash --config does.
+	// Empty: there is none.
+	YAML string
+	// Forward are ports of the guest, besides 7400 and 6443, that Forwarded finds.
+	Forward []int
 	// Kernel boots this bzImage directly with Append instead of through UEFI.
 	Kernel string
 	Append string
@@ -32,9 +37,10 @@ type Config struct {
 type NIC int
 
 const (
-	// UserNetwork is QEMU's own network: DHCP, and port 7400 forwarded to Machine.API.
+	// UserNetwork is QEMU's own network: DHCP, and forwarded ports.
 	UserNetwork NIC = iota
-	// Offline is UserNetwork from which no packet gets out.
+	// Offline is UserNetwork from which no packet gets out. What the guest sends is
+	// recorded: see Machine.Leaving. A Running's test fails if one tried to.
 	Offline
 	// NoNIC is a machine without a network card.
 	NoNIC
@@ -44,6 +50,9 @@ const (
 type Machine struct {
 	API    string // address of the guest's port 7400 on this host
 	Serial *Serial
+
+	forwarded map[int]string // address on this host by the guest's port
+	capture   string         // file of an Offline machine's packets; empty: none
 
 	cmd    *exec.Cmd
 	qmp    *qmp
@@ -62,7 +71,7 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	ports, err := freePorts(append([]int{apiPort, kubePort}, c.Forward...))
 	if err != nil {
 		return nil, err
 	}
@@ -78,12 +87,27 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 		return nil, err
 	}
 	args = append(append(args, disk...), boot...)
-	args = append(append(args, c.nic(port)...), c.Extra...)
+	m := &Machine{API: ports[apiPort], forwarded: ports, Serial: newSerial(), qmp: &qmp{path: filepath.Join(c.Dir, "qmp")}, ended: make(chan struct{})}
+	if c.NIC == Offline {
+		if m.capture, err = newCapture(c.Dir); err != nil {
+			return nil, err
+		}
+	}
+	args = append(append(args, c.nic(m)...), c.Extra...)
 	if c.NoReboot {
 		args = append(args, "-no-reboot")
 	}
-	return launch(ctx, args, c.Dir, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err := m.launch(ctx, args); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
+
+// Ports of every Dactyl.
+const (
+	apiPort  = 7400
+	kubePort = 6443
+)
 
 func or(v, otherwise int) int {
 	if v == 0 {
@@ -99,7 +123,7 @@ func (c Config) disk(ctx context.Context) ([]string, error) {
 	}
 	layer := filepath.Join(c.Dir, "disk.qcow2")
 	if _, err := os.Stat(layer); err != nil {
-		image, err := filepath.Abs(c.Image)
+		image, err := c.stick(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -134,42 +158,54 @@ func (c Config) boot(context.Context) ([]string, error) {
 	return []string{"-drive", "if=pflash,format=raw,readonly=on,file=" + code, "-drive", "if=pflash,format=raw,file=" + vars}, nil
 }
 
-func (c Config) nic(port int) []string {
-	forward := fmt.Sprintf("hostfwd=tcp:127.0.0.1:%d-:7400", port)
-	switch c.NIC {
-	case NoNIC:
+func (c Config) nic(m *Machine) []string {
+	if c.NIC == NoNIC {
 		return []string{"-nic", "none"}
-	case Offline:
-		return []string{"-nic", "user,model=virtio-net-pci,restrict=on," + forward}
 	}
-	return []string{"-nic", "user,model=virtio-net-pci," + forward}
+	network := "user,id=net"
+	if c.NIC == Offline {
+		network += ",restrict=on"
+	}
+	for guest, address := range m.forwarded {
+		network += fmt.Sprintf(",hostfwd=tcp:%s-:%d", address, guest)
+	}
+	args := []string{"-netdev", network, "-device", "virtio-net-pci,netdev=net"}
+	if m.capture != "" {
+		args = append(args, "-object", "filter-dump,id=dump,netdev=net,file="+m.capture)
+	}
+	return args
 }
 
-// freePort finds a port that nobody listens on. Another program may take it
-// before QEMU does; QEMU then fails at once and says so.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePorts finds a port for each of the guest's that nobody listens on. Another
+// program may take one before QEMU does; QEMU then fails at once and says so.
+func freePorts(guest []int) (map[int]string, error) {
+	addresses := map[int]string{}
+	for _, port := range guest {
+		// All are held until the last is found: none is found twice.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addresses[port] = l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return addresses, nil
 }
 
-func launch(ctx context.Context, args []string, dir, api string) (*Machine, error) {
+func (m *Machine) launch(ctx context.Context, args []string) error {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	// QEMU goes when its starter does, whatever becomes of that one.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var complaint tail
 	cmd.Stderr = &complaint
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start QEMU: %w", err)
+		return fmt.Errorf("start QEMU: %w", err)
 	}
-	m := &Machine{API: api, Serial: newSerial(), cmd: cmd, qmp: &qmp{path: filepath.Join(dir, "qmp")}, ended: make(chan struct{})}
+	m.cmd = cmd
 	go func() {
 		m.Serial.read(out)
 		err := cmd.Wait()
@@ -180,8 +216,20 @@ func launch(ctx context.Context, args []string, dir, api string) (*Machine, erro
 		m.Serial.end()
 		close(m.ended)
 	}()
-	return m, nil
+	return nil
 }
+
+// Forwarded returns the address on this host of one of the guest's ports.
+func (m *Machine) Forwarded(port int) string {
+	address, ok := m.forwarded[port]
+	if !ok {
+		panic(fmt.Sprintf("BUG: port %d is not in Config.Forward", port))
+	}
+	return address
+}
+
+// KubeURL is where this host reaches the guest's kube-apiserver.
+func (m *Machine) KubeURL() string { return "https://" + m.forwarded[kubePort] }
 
 // Kill is a pulled plug.
 func (m *Machine) Kill() {

@@ -16,14 +16,21 @@ import (
 // on a slow machine without KVM: only what never happens fails by it.
 const patience = 4 * time.Minute
 
-// Running is a booted and claimed machine of a scenario.
+// Running is a booted and claimed machine, in the hands of one test.
 type Running struct {
+	*claimed
+	t *testing.T
+}
+
+// claimed is what stays of a machine from test to test, and over power cuts.
+type claimed struct {
 	*Machine
 	Config   Config
 	Identity Identity // the admin's
 	Admin    *Conn
 
-	t *testing.T
+	life  context.Context // the machine's: longer than one wait, and than one test if it is shared
+	atEnd func(func())    // what to do when life is over, last first
 }
 
 // Image returns the path of the image of the given mode, which make test has
@@ -70,7 +77,12 @@ func Boot(t *testing.T, c Config) *Running {
 	if c.Dir == "" {
 		c.Dir = t.TempDir()
 	}
-	r := &Running{Config: c, t: t}
+	return boot(t, &claimed{Config: c, life: t.Context(), atEnd: t.Cleanup})
+}
+
+func boot(t *testing.T, c *claimed) *Running {
+	t.Helper()
+	r := c.with(t)
 	r.PowerOn()
 	code := r.PairingCode()
 	id, err := Claim(Context(t), r.API, code)
@@ -83,21 +95,47 @@ func Boot(t *testing.T, c Config) *Running {
 	return r
 }
 
-// PowerOn starts the machine again on the disk it has.
+// with hands the machine to a test.
+func (c *claimed) with(t *testing.T) *Running {
+	t.Cleanup(func() {
+		if c.Machine == nil {
+			return
+		}
+		if t.Failed() {
+			t.Logf("the serial line ended with:\n%s", c.Serial.Last(60))
+		}
+		c.stayedIn(t)
+	})
+	return &Running{c, t}
+}
+
+// stayedIn fails the test if an Offline machine has tried to send something out.
+func (c *claimed) stayedIn(t *testing.T) {
+	if c.Config.NIC != Offline {
+		return
+	}
+	leaving, err := c.Leaving()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range leaving {
+		t.Errorf("offline, but the machine sent %v", p)
+	}
+}
+
+// PowerOn starts the machine again on the disk it has. It finds its own ports
+// forwarded from others of this host.
 func (r *Running) PowerOn() {
 	r.t.Helper()
-	// The machine's life is the test's, not that of one wait.
-	m, err := Start(r.t.Context(), r.Config)
+	if r.Machine != nil {
+		r.stayedIn(r.t)
+	}
+	m, err := Start(r.life, r.Config)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.Machine = m
-	r.t.Cleanup(func() {
-		if r.t.Failed() {
-			r.t.Logf("the serial line ended with:\n%s", m.Serial.Last(60))
-		}
-		m.Kill()
-	})
+	r.atEnd(m.Kill)
 	if r.Identity.Authority != nil {
 		r.connect()
 	}
@@ -105,7 +143,12 @@ func (r *Running) PowerOn() {
 
 func (r *Running) connect() {
 	r.t.Helper()
-	r.Admin = r.Dial(r.Identity)
+	c, err := Dial(r.API, r.Identity)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.atEnd(c.Close)
+	r.Admin = c
 }
 
 // Dial connects as id, until the test ends.
@@ -145,7 +188,8 @@ func (r *Running) Machine0() machine.Client { return machine.NewClient(r.Admin) 
 // Trust returns a client of trustd.
 func (r *Running) Trust() trust.Client { return trust.NewClient(r.Admin) }
 
-// WaitUp waits until every daemon is up and returns them.
+// WaitUp waits until every daemon is up, those aside that nobody has requested,
+// and returns them.
 func (r *Running) WaitUp() []*machine.Daemon {
 	r.t.Helper()
 	ctx := Context(r.t)
@@ -156,7 +200,7 @@ func (r *Running) WaitUp() []*machine.Daemon {
 		}
 		var not []string
 		for _, d := range list.Daemons {
-			if d.State != "up" {
+			if d.State != "up" && d.State != "idle" {
 				not = append(not, d.Name+": "+d.State+" "+d.Reason)
 			}
 		}
