@@ -18,7 +18,6 @@ import (
 type child struct {
 	daemon   *daemon
 	id       int
-	binary   string
 	pid      int // 0 while it is launched
 	since    time.Time
 	notify   *os.File
@@ -29,13 +28,13 @@ type child struct {
 
 // launch starts a process without keeping the others waiting: a path of its may
 // be on a slow disk.
-func (m *machine) launch(d *daemon, id int, binary string) {
-	c := &child{daemon: d, id: id, binary: binary, since: time.Now()}
-	d.children[id] = c
+func (m *machine) launch(d *daemon, a action) {
+	c := &child{daemon: d, id: a.id, since: time.Now()}
+	d.children[a.id] = c
 	in := m.inherited(d)
 	m.launching++
 	go func() {
-		pid, notify, err := m.launcher.launch(d.Daemon, id, binary, in)
+		pid, notify, err := m.launcher.launch(d.Daemon, a.id, a.binary, a.args, in)
 		m.jobs <- func() { m.launched(c, pid, notify, err) }
 	}()
 }

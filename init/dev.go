@@ -77,7 +77,7 @@ func (s *devServer) RestoreDaemon(ctx context.Context, r *pb.RestoreDaemonReques
 		return nil, err
 	}
 	defer s.busy.Unlock()
-	pid, err := s.put(ctx, r.Name, s.m.daemons[daemonName(r.Name)].Exec)
+	pid, err := s.put(ctx, r.Name, binaryOf(s.m.daemons[daemonName(r.Name)].Daemon))
 	if err != nil {
 		return nil, err
 	}

@@ -62,9 +62,10 @@ type inherited struct {
 	fds         []int
 }
 
-// launch starts process id of d from binary. The read end of its notify pipe
+// launch starts process id of d from binary, with args after those that it always
+// has. The read end of its notify pipe
 // is the caller's; a pid that is not 0 must be reaped even if there is an error.
-func (l *launcher) launch(d abi.Daemon, id int, binary string, in inherited) (pid int, notify *os.File, err error) {
+func (l *launcher) launch(d abi.Daemon, id int, binary string, args []string, in inherited) (pid int, notify *os.File, err error) {
 	root, err := buildRoot(d, binary)
 	if err != nil {
 		return 0, nil, err
@@ -87,7 +88,9 @@ func (l *launcher) launch(d abi.Daemon, id int, binary string, in inherited) (pi
 	stdio, err := allAbove(append([]int{l.null, in.log, in.log, int(notifier.Fd())}, in.fds...))
 	defer closeAll(stdio)
 	if err == nil {
-		pid, err = startProcess(programFor(l.blueprint(d, root, spec, stdio)), group)
+		b := l.blueprint(d, root, spec, stdio)
+		b.args = append(b.args, args...)
+		pid, err = startProcess(programFor(b), group)
 	}
 	if err != nil {
 		notify.Close()

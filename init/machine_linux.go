@@ -24,7 +24,7 @@ type machine struct {
 	fleet     *fleet
 	daemons   map[daemonName]*daemon
 	jobs      chan func()
-	waiting   map[int]chan<- outcome  // restart requests by number
+	waiting   map[int]chan<- outcome  // requests by number
 	requests  int                     // last number given
 	launching int                     // launches under way
 	early     map[int]unix.WaitStatus // ends of processes that a launch under way may have made
@@ -46,7 +46,7 @@ type listenSocket struct {
 	fd   int
 }
 
-// outcome is what a restart request comes to.
+// outcome is what a request comes to.
 type outcome struct {
 	answer
 	pid int
@@ -72,10 +72,29 @@ func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine,
 			return nil, fmt.Errorf("daemon %s: %w", d.Name, err)
 		}
 		m.daemons[daemonName(d.Name)] = kept
-		cast = append(cast, daemonTier{daemonName(d.Name), d.Tier, d.Exec, len(d.Mount) > 0})
+		cast = append(cast, tierOf(d))
 	}
 	m.fleet = newFleet(cast)
 	return m, nil
+}
+
+// tierOf is what the fleet must know of d.
+func tierOf(d abi.Daemon) daemonTier {
+	return daemonTier{
+		name: daemonName(d.Name), tier: d.Tier, binary: binaryOf(d), mounts: len(d.Mount) > 0,
+		conduct: conduct{
+			onRequest: d.OnRequest, alone: d.Alone, foreign: d.Foreign != nil,
+			grace: time.Duration(d.Limits.StopSeconds) * time.Second, domain: daemonName(d.Domain),
+		},
+	}
+}
+
+// binaryOf is the file of the image that d is.
+func binaryOf(d abi.Daemon) string {
+	if d.Foreign != nil {
+		return d.Foreign.Program
+	}
+	return d.Exec
 }
 
 // newDaemon makes what outlives a daemon's processes.
@@ -197,7 +216,7 @@ func (m *machine) perform(actions []action) {
 		d := m.daemons[a.name]
 		switch a.what {
 		case actLaunch:
-			m.launch(d, a.id, a.binary)
+			m.launch(d, a)
 		case actTerm:
 			m.signal(d, a.id, unix.SIGTERM)
 		case actKill:

@@ -120,8 +120,9 @@ func (m *machine) describe() []*pb.Daemon {
 		u := m.fleet.units[i]
 		p := &pb.Daemon{
 			Name: d.Name, State: string(u.state), Reason: oneLine(u.reason), Tier: int32(d.Tier), Uid: d.User,
-			Restarts: uint32(max(0, u.started-1)),
-			Replaced: u.main.exists() && u.main.binary != d.Exec,
+			Restarts:  uint32(max(0, u.started-1)),
+			Replaced:  u.main.exists() && u.main.binary != binaryOf(d),
+			OnRequest: d.OnRequest, Args: u.args, Domain: d.Domain,
 		}
 		if c := m.daemons[u.name].children[u.main.id]; c != nil && c.pid != 0 {
 			p.Pid, p.UptimeMs, p.Landlock = int32(c.pid), time.Since(c.since).Milliseconds(), int32(c.landlock)
@@ -174,9 +175,54 @@ func (s *machineServer) RestartDaemon(ctx context.Context, r *pb.RestartDaemonRe
 	return &pb.RestartDaemonResponse{Pid: int32(pid)}, nil
 }
 
+const (
+	// maxArgs and maxArgBytes bound what a caller can have PID 1 keep.
+	maxArgs     = 64
+	maxArgBytes = 64 << 10
+)
+
+// StartProgram implements pb.Server.
+func (s *machineServer) StartProgram(ctx context.Context, r *pb.StartProgramRequest) (*pb.StartProgramResponse, error) {
+	if err := checkArgs(r.Args); err != nil {
+		return nil, err
+	}
+	pid, err := s.m.request(ctx, r.Name, func(*unit) event { return event{what: evRequest, args: r.Args} })
+	if err != nil {
+		return nil, err
+	}
+	return &pb.StartProgramResponse{Pid: int32(pid)}, nil
+}
+
+func checkArgs(args []string) error {
+	size := 0
+	for _, arg := range args {
+		size += len(arg)
+		if strings.ContainsRune(arg, 0) {
+			return status.Errorf(codes.InvalidArgument, "argument %q has a NUL in it", arg)
+		}
+	}
+	if len(args) > maxArgs || size > maxArgBytes {
+		return status.Errorf(codes.InvalidArgument, "%d arguments of %d bytes: at most %d of %d", len(args), size, maxArgs, maxArgBytes)
+	}
+	return nil
+}
+
+// StopProgram implements pb.Server.
+func (s *machineServer) StopProgram(ctx context.Context, r *pb.StopProgramRequest) (*pb.StopProgramResponse, error) {
+	if _, err := s.m.request(ctx, r.Name, func(*unit) event { return event{what: evQuit} }); err != nil {
+		return nil, err
+	}
+	return &pb.StopProgramResponse{}, nil
+}
+
 // restart has a daemon's process replaced by one of the binary that choose
 // names, and waits for the outcome.
 func (m *machine) restart(ctx context.Context, name string, choose func(*unit) string) (int, error) {
+	return m.request(ctx, name, func(u *unit) event { return event{what: evRestart, binary: choose(u)} })
+}
+
+// request gives a daemon the event and waits for what it comes to.
+func (m *machine) request(ctx context.Context, name string, what func(*unit) event) (int, error) {
 	result := make(chan outcome, 1)
 	found := false
 	err := m.ask(ctx, func() {
@@ -184,10 +230,11 @@ func (m *machine) restart(ctx context.Context, name string, choose func(*unit) s
 		if found = u != nil; !found {
 			return
 		}
-		request := m.requests + 1
-		m.requests = request
-		m.waiting[request] = result
-		m.handle(u.name, event{what: evRestart, request: request, binary: choose(u)})
+		m.requests++
+		m.waiting[m.requests] = result
+		e := what(u)
+		e.request = m.requests
+		m.handle(u.name, e)
 	})
 	if err != nil {
 		return 0, err
@@ -261,14 +308,4 @@ func (s *machineServer) SetHostname(_ context.Context, r *pb.SetHostnameRequest)
 		return nil, status.Errorf(codes.Internal, "sethostname %s: %v", r.Hostname, err)
 	}
 	return &pb.SetHostnameResponse{}, nil
-}
-
-// StartProgram implements pb.Server.
-func (s *machineServer) StartProgram(context.Context, *pb.StartProgramRequest) (*pb.StartProgramResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "programs on request come with the next change")
-}
-
-// StopProgram implements pb.Server.
-func (s *machineServer) StopProgram(context.Context, *pb.StopProgramRequest) (*pb.StopProgramResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "programs on request come with the next change")
 }

@@ -20,6 +20,9 @@ const (
 	// shorter and a crash loop resets its own back-off; longer and a daemon that
 	// is killed now and then is kept waiting for no reason.
 	minUptime = 2 * time.Second
+	// foreignUptime is that of a program that does not say when it is ready: it
+	// may well take its time to find out that it cannot start.
+	foreignUptime = 30 * time.Second
 	// patience is how many failures in a row are answered by starting again at
 	// once.
 	patience = 3
@@ -44,6 +47,7 @@ type state string
 
 const (
 	down     state = "down"
+	idle     state = "idle" // nobody has requested it
 	starting state = "starting"
 	up       state = "up"
 	stopping state = "stopping"
@@ -58,9 +62,11 @@ type process struct {
 	binary string    // path on the machine
 	since  time.Time // started
 	ready  bool
-	sign   time.Time // last sign of life, once ready
-	killBy time.Time // SIGKILL is due; zero before SIGTERM
-	killed string    // why SIGKILL was sent
+	sign   time.Time     // last sign of life, once ready
+	killBy time.Time     // SIGKILL is due; zero before SIGTERM
+	killed string        // why SIGKILL was sent
+	grace  time.Duration // from SIGTERM to SIGKILL
+	mute   bool          // gives no signs of life
 }
 
 func (p process) exists() bool { return p.id != 0 }
@@ -71,26 +77,51 @@ type unit struct {
 	state   state
 	reason  string    // why it is not up
 	binary  string    // what a start starts: the last that became ready
+	args    []string  // of StartProgram
 	main    process   // serves, or will
 	next    process   // started beside main, to take over from it
 	leaving []process // told to stop, and not gone yet
 	started int       // processes so far
 	failed  int       // failures in a row
 	retry   time.Time // in backoff: when to start again
-	request int       // restart that waits for an answer; 0 for none
+	request int       // whose answer waits; 0 for none
+	hurried bool      // the request is a restart
 	settle  time.Time // when it is answered though the old process has not left; zero before
+	then    follow    // in stopping: what comes when main has left
+	coming  string    // binary that thenStart starts
+	held    bool      // it must not start: the first process of its domain does not run
+	conduct
 }
 
 type daemonName string
 
+// conduct is what its manifest says of when and how a daemon runs.
+type conduct struct {
+	onRequest bool
+	alone     bool          // never two processes side by side
+	foreign   bool          // ready once it runs, and mute from then on
+	grace     time.Duration // from SIGTERM to SIGKILL
+	domain    daemonName    // whose namespaces it shares; its own name: it makes them
+}
+
+// follow is what comes after a process that was told to stop.
+type follow int
+
+const (
+	thenDown follow = iota // the machine ends
+	thenIdle
+	thenStart
+)
+
 // event is something that happened to one daemon.
 type event struct {
 	what    eventKind
-	id      int    // process; of ready, alive, exit, lost
-	code    int    // of exit: exit code, or 128 + signal
-	reason  string // of lost: why no process could be made
-	request int    // of restart: whom to answer
-	binary  string // of restart
+	id      int      // process; of ready, alive, exit, lost
+	code    int      // of exit: exit code, or 128 + signal
+	reason  string   // of lost: why no process could be made
+	request int      // of restart, request, quit: whom to answer
+	binary  string   // of restart
+	args    []string // of request
 }
 
 type eventKind string
@@ -104,14 +135,19 @@ const (
 	evTick    eventKind = "tick"
 	evRestart eventKind = "restart"
 	evStop    eventKind = "stop"
+	evRequest eventKind = "request" // StartProgram
+	evQuit    eventKind = "quit"    // StopProgram
+	evHold    eventKind = "hold"    // the first process of its domain does not run any more
+	evRelease eventKind = "release" // it does again
 )
 
 // action is something to do, in order.
 type action struct {
 	what   actionKind
 	name   daemonName
-	id     int    // process; of launch, term, kill
-	binary string // of launch
+	id     int      // process; of launch, term, kill
+	binary string   // of launch
+	args   []string // of launch
 	answer answer
 }
 
@@ -128,10 +164,10 @@ const (
 	actHalt   actionKind = "halt"   // all daemons are down
 )
 
-// answer ends a restart request.
+// answer ends a request.
 type answer struct {
 	request int
-	code    codes.Code // OK: process id took over
+	code    codes.Code // OK: process id does what was asked for
 	reason  string
 }
 
@@ -147,9 +183,7 @@ func step(u unit, e event, now time.Time) (unit, []action) {
 	d := &doing{unit: u, now: now}
 	switch e.what {
 	case evStart:
-		if d.state == down {
-			d.start(d.binary)
-		}
+		d.boot()
 	case evReady:
 		d.becameReady(e.id)
 	case evAlive:
@@ -157,15 +191,33 @@ func step(u unit, e event, now time.Time) (unit, []action) {
 	case evLost:
 		d.ended(e.id, abi.ExitTemporary, e.reason)
 	case evExit:
-		d.ended(e.id, e.code, describeExit(e.code))
+		d.ended(e.id, e.code, d.describeExit(e.code))
 	case evTick:
 		d.tick()
 	case evRestart:
 		d.restart(e.request, e.binary)
 	case evStop:
 		d.stop()
+	case evRequest:
+		d.want(e.request, e.args)
+	case evQuit:
+		d.quit(e.request)
+	case evHold:
+		d.held = true
+	case evRelease:
+		d.release()
 	}
 	return d.unit, d.actions
+}
+
+// boot starts the daemon, or has those refused who call what runs only on request.
+func (d *doing) boot() {
+	switch d.state {
+	case idle:
+		d.rest(idle)
+	case down:
+		d.start(d.binary)
+	}
 }
 
 func (d *doing) act(a action) {
@@ -179,11 +231,15 @@ func (d *doing) report(format string, args ...any) {
 
 func (d *doing) launch(binary string) process {
 	d.started++
-	d.act(action{what: actLaunch, id: d.started, binary: binary})
-	return process{id: d.started, binary: binary, since: d.now}
+	d.act(action{what: actLaunch, id: d.started, binary: binary, args: d.args})
+	return process{id: d.started, binary: binary, since: d.now, grace: d.grace, mute: d.foreign}
 }
 
 func (d *doing) start(binary string) {
+	if d.held {
+		d.wait()
+		return
+	}
 	d.main = d.launch(binary)
 	d.state = starting
 }
@@ -198,7 +254,7 @@ func (d *doing) becameReady(id int) {
 		d.settle = d.now.Add(farewell)
 	case id != d.main.id || d.main.ready:
 		return
-	default:
+	case d.state != stopping:
 		d.reply(codes.OK, "")
 	}
 	d.main.ready, d.main.sign = true, d.now
@@ -218,7 +274,7 @@ func (d *doing) settled() {
 // dismiss tells a process to finish and lets it leave.
 func (d *doing) dismiss(p process) {
 	if p.exists() {
-		p.killBy = d.now.Add(abi.StopTimeout)
+		p.killBy = d.now.Add(d.grace)
 		d.leaving = append(slices.Clone(d.leaving), p)
 		d.act(action{what: actTerm, id: p.id})
 	}
@@ -262,7 +318,7 @@ func (d *doing) mainEnded(code int, reason string) {
 		reason = p.killed
 	}
 	if d.state == stopping {
-		d.state = down
+		d.left()
 		return
 	}
 	d.report("process %d ended: %s", p.id, reason)
@@ -273,10 +329,12 @@ func (d *doing) mainEnded(code int, reason string) {
 		return
 	}
 	d.reply(codes.Aborted, reason)
-	switch code {
-	case abi.ExitDone, abi.ExitUnwanted:
+	switch {
+	case d.foreign: // its codes mean nothing to us
+		d.again(p)
+	case code == abi.ExitDone || code == abi.ExitUnwanted:
 		d.rest(done)
-	case abi.ExitMisconfigured:
+	case code == abi.ExitMisconfigured:
 		d.rest(gaveUp)
 	default:
 		d.again(p)
@@ -291,7 +349,7 @@ func (d *doing) rest(s state) {
 
 // again starts the daemon after a failure, at once or later.
 func (d *doing) again(p process) {
-	if p.ready && d.now.Sub(p.since) >= minUptime {
+	if p.ready && d.now.Sub(p.since) >= d.enough() {
 		d.failed = 0
 	}
 	if d.failed++; d.failed <= patience {
@@ -306,21 +364,39 @@ func (d *doing) again(p process) {
 	d.report("wait %v", wait)
 }
 
+// enough is how long a process must have lived for its end to be the first.
+func (u unit) enough() time.Duration {
+	if u.foreign {
+		return foreignUptime
+	}
+	return minUptime
+}
+
 func (d *doing) restart(request int, binary string) {
-	if d.request != 0 {
-		d.act(action{what: actAnswer, answer: answer{request, codes.FailedPrecondition, "another restart of it is under way"}})
+	if d.request != 0 || d.state == idle {
+		d.decline(request)
 		return
 	}
-	d.request = request
-	if d.state == up {
+	d.request, d.hurried = request, true
+	switch {
+	case d.alone && d.main.exists():
+		d.coming = binary
+		d.leave(thenStart)
+		return
+	case d.state == up:
 		d.next = d.launch(binary)
 		return
 	}
-	if d.state == gaveUp || d.state == done {
-		d.act(action{what: actListen})
-	}
+	d.listen()
 	d.kill(d.main, "restart requested")
 	d.start(binary)
+}
+
+// listen opens the sockets that rest and idle have shut.
+func (d *doing) listen() {
+	if d.state == gaveUp || d.state == done || d.state == idle {
+		d.act(action{what: actListen})
+	}
 }
 
 func (d *doing) reply(code codes.Code, reason string) {
@@ -331,25 +407,51 @@ func (d *doing) reply(code codes.Code, reason string) {
 }
 
 func (d *doing) stop() {
-	if d.state == stopping {
-		return
-	}
-	d.kill(d.next, shuttingDown)
-	d.next = process{}
+	d.dropNext(shuttingDown)
 	if !d.settle.IsZero() {
 		d.reply(codes.OK, "")
 	}
 	d.reply(codes.FailedPrecondition, shuttingDown)
-	d.state = down
-	if d.main.exists() {
+	d.leave(thenDown)
+}
+
+// dropNext ends the process that was to take over.
+func (d *doing) dropNext(reason string) {
+	d.kill(d.next, reason)
+	d.next = process{}
+}
+
+// leave tells main to stop, unless it has been told, and says what is to follow.
+func (d *doing) leave(then follow) {
+	d.then = then
+	switch {
+	case d.state == stopping:
+	case d.main.exists():
 		d.state = stopping
-		d.main.killBy = d.now.Add(abi.StopTimeout)
+		d.main.killBy = d.now.Add(d.grace)
 		d.act(action{what: actTerm, id: d.main.id})
+	default:
+		d.left()
+	}
+}
+
+// left goes on when the process that was told to stop is gone.
+func (d *doing) left() {
+	switch d.then {
+	case thenDown:
+		d.state = down
+	case thenIdle:
+		d.reason, d.args, d.failed = "", nil, 0
+		d.rest(idle)
+		d.reply(codes.OK, "")
+	case thenStart:
+		d.failed = 0
+		d.start(d.coming)
 	}
 }
 
 func (d *doing) tick() {
-	if at, reason := d.main.deadline(d.request != 0 && !d.next.exists()); due(at, d.now) {
+	if at, reason := d.main.deadline(d.awaited()); due(at, d.now) {
 		d.main.killed, d.reason = reason, reason
 		d.act(action{what: actKill, id: d.main.id})
 		if d.state != stopping {
@@ -374,6 +476,9 @@ func (d *doing) tick() {
 	d.settled()
 }
 
+// awaited says whether a restart waits for main to be ready.
+func (u unit) awaited() bool { return u.request != 0 && u.hurried && !u.next.exists() }
+
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // deadline returns when the process is to be killed, and why. Somebody who
@@ -383,7 +488,9 @@ func (p process) deadline(awaited bool) (time.Time, string) {
 	case !p.exists() || p.killed != "":
 		return time.Time{}, ""
 	case !p.killBy.IsZero():
-		return p.killBy, fmt.Sprintf("still there %v after SIGTERM", abi.StopTimeout)
+		return p.killBy, fmt.Sprintf("still there %v after SIGTERM", p.grace)
+	case p.ready && p.mute:
+		return time.Time{}, ""
 	case p.ready:
 		return p.sign.Add(abi.WatchdogTimeout), fmt.Sprintf("no sign of life for %v", abi.WatchdogTimeout)
 	case awaited:
@@ -394,7 +501,7 @@ func (p process) deadline(awaited bool) (time.Time, string) {
 
 // wake returns when the unit next wants a tick; zero for never.
 func (u unit) wake() time.Time {
-	at, _ := u.main.deadline(u.request != 0 && !u.next.exists())
+	at, _ := u.main.deadline(u.awaited())
 	next, _ := u.next.deadline(true)
 	at = earlier(at, next)
 	for _, p := range u.leaving {
@@ -415,8 +522,11 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func describeExit(code int) string {
+func (u unit) describeExit(code int) string {
 	switch {
+	case code > 128:
+		return fmt.Sprintf("signal %d (%v)", code-128, syscall.Signal(code-128))
+	case u.foreign:
 	case code == abi.ExitDone:
 		return "finished"
 	case code == abi.ExitMisconfigured:
@@ -425,8 +535,6 @@ func describeExit(code int) string {
 		return "not wanted on this machine"
 	case code == abi.ExitTemporary:
 		return "temporary failure"
-	case code > 128:
-		return fmt.Sprintf("signal %d (%v)", code-128, syscall.Signal(code-128))
 	}
 	return fmt.Sprintf("exit code %d", code)
 }

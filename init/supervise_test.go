@@ -72,13 +72,35 @@ func (s *story) line(words []string) string {
 func cast(t *testing.T, words []string) []daemonTier {
 	var all []daemonTier
 	for _, w := range words {
-		name, tier, _ := strings.Cut(w, ":")
-		tier, mounts := strings.CutSuffix(tier, ":mounts")
-		n, err := strconv.Atoi(tier)
+		options := strings.Split(w, ":")
+		n, err := strconv.Atoi(options[1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, daemonTier{daemonName(name), n, "image", mounts})
+		d := daemonTier{name: daemonName(options[0]), tier: n, binary: "image"}
+		for _, option := range options[2:] {
+			option, value, _ := strings.Cut(option, "=")
+			switch option {
+			case "mounts":
+				d.mounts = true
+			case "request":
+				d.onRequest = true
+			case "alone":
+				d.alone = true
+			case "foreign":
+				d.foreign = true
+			case "stop":
+				d.grace, err = time.ParseDuration(value)
+			case "in":
+				d.domain = daemonName(value)
+			default:
+				err = fmt.Errorf("%s: what is %s", w, option)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, d)
 	}
 	return all
 }
@@ -106,6 +128,9 @@ func (s *story) happen(what string, args []string, now time.Time) string {
 	case evRestart:
 		e.request, _ = strconv.Atoi(args[1])
 		e.binary = args[2]
+	case evRequest, evQuit:
+		e.request, _ = strconv.Atoi(args[1])
+		e.args = args[2:]
 	}
 	return told(s.fleet.handle(daemonName(name), e, now))
 }
@@ -117,7 +142,7 @@ func told(actions []action) string {
 		switch a.what {
 		case actReport:
 		case actLaunch:
-			words = append(words, fmt.Sprintf("launch %s %s", who, a.binary))
+			words = append(words, strings.Join(append([]string{"launch", who, a.binary}, a.args...), " "))
 		case actTerm, actKill:
 			words = append(words, fmt.Sprintf("%s %s", a.what, who))
 		case actAnswer:

@@ -1,19 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
-	"google.golang.org/grpc/codes"
+	"github.com/dactyl-os/dactyl/daemons/abi"
 )
 
 const (
 	// tierPatience is how long a daemon that mounts may keep the tiers above
 	// waiting: no single daemon keeps the machine from being reached.
 	tierPatience = 15 * time.Second
-	// stuckTimeout is how long after its shutdown began a tier is waited for: a
-	// process that SIGKILL does not end hangs in the kernel.
-	stuckTimeout = 12 * time.Second
+	// stuckTimeout is how long a tier is waited for after its last SIGKILL was due:
+	// a process that does not end then hangs in the kernel.
+	stuckTimeout = 7 * time.Second
 )
 
 // fleet is all daemons in their tiers. It is as pure as step.
@@ -30,7 +31,13 @@ type fleet struct {
 func newFleet(daemons []daemonTier) *fleet {
 	f := &fleet{}
 	for _, d := range daemons {
-		f.units = append(f.units, unit{name: d.name, state: down, binary: d.binary})
+		u := unit{name: d.name, state: down, binary: d.binary, conduct: d.conduct}
+		u.grace = cmp.Or(d.grace, abi.StopTimeout)
+		if d.onRequest {
+			u.state = idle
+		}
+		u.held = d.domain != "" && !u.leads()
+		f.units = append(f.units, u)
 		f.tiers = append(f.tiers, d.tier)
 		f.mounts = append(f.mounts, d.mounts)
 	}
@@ -43,6 +50,7 @@ type daemonTier struct {
 	tier   int
 	binary string
 	mounts bool
+	conduct
 }
 
 func (f *fleet) unit(name daemonName) *unit {
@@ -73,16 +81,14 @@ func (f *fleet) end(now time.Time) []action {
 
 // handle takes an event of one daemon.
 func (f *fleet) handle(name daemonName, e event, now time.Time) []action {
-	u := f.unit(name)
-	switch {
-	case u == nil:
+	i := slices.IndexFunc(f.units, func(u unit) bool { return u.name == name })
+	if i < 0 {
 		return nil
-	case f.ending && e.what == evRestart:
-		return []action{{what: actAnswer, name: name, answer: answer{e.request, codes.FailedPrecondition, shuttingDown}}}
 	}
-	var actions []action
-	*u, actions = step(*u, e, now)
-	return append(actions, f.proceed(now)...)
+	if reason := f.hinders(f.units[i], e.what); reason != "" {
+		return []action{refusal(name, e.request, reason)}
+	}
+	return append(f.step(i, e, now), f.proceed(now)...)
 }
 
 // tick lets every daemon look at the clock.
@@ -98,12 +104,9 @@ func (f *fleet) tick(now time.Time) []action {
 func (f *fleet) each(tier int, what eventKind, now time.Time) []action {
 	var all []action
 	for i := range f.units {
-		if f.tiers[i] != tier {
-			continue
+		if f.tiers[i] == tier {
+			all = append(all, f.step(i, event{what: what}, now)...)
 		}
-		var actions []action
-		f.units[i], actions = step(f.units[i], event{what: what}, now)
-		all = append(all, actions...)
 	}
 	return all
 }
@@ -156,11 +159,22 @@ func (f *fleet) patience() time.Time {
 	case f.halted || f.since.IsZero():
 		return time.Time{}
 	case f.ending:
-		return f.since.Add(stuckTimeout)
+		return f.since.Add(f.grace() + stuckTimeout)
 	case f.tier == slices.Max(f.tiers):
 		return time.Time{}
 	}
 	return f.since.Add(tierPatience)
+}
+
+// grace returns how long the tier's last SIGKILL may be after its SIGTERM.
+func (f *fleet) grace() time.Duration {
+	longest := time.Duration(0)
+	for i, u := range f.units {
+		if f.tiers[i] == f.tier {
+			longest = max(longest, u.grace)
+		}
+	}
+	return longest
 }
 
 // wake returns when the fleet next wants a tick; zero for never.
