@@ -1,0 +1,234 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc/kube"
+	"github.com/dactyl-os/dactyl/ipc/pods"
+	"github.com/dactyl-os/dactyl/ipc/trust"
+)
+
+// readyPatience bounds the wait for a node to be Ready after its API answers: a
+// minute without KVM on two processors that do nothing else.
+const readyPatience = 8 * time.Minute
+
+// NodeReady waits until the node is Ready and all components are healthy. When ctx
+// ends it says what was being waited for.
+func (r *Running) NodeReady(ctx context.Context) error {
+	var last *kube.GetStatusResponse
+	for {
+		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{})
+		switch {
+		case err == nil && !now.Configured:
+			return errors.New("the machine has no part in a cluster: is there a kubernetes section in Config.YAML?")
+		case err == nil && now.Ready:
+			return nil
+		case err == nil:
+			last = now
+		case status.Code(err) == codes.Unimplemented, status.Code(err) == codes.PermissionDenied:
+			return err
+		}
+		if !Pause(ctx) {
+			return fmt.Errorf("the node is not Ready: %s", describe(last))
+		}
+	}
+}
+
+// describe tells what a node that is not Ready waits for.
+func describe(s *kube.GetStatusResponse) string {
+	if s == nil {
+		return "kubed has not answered"
+	}
+	out := s.Message
+	for _, c := range s.Components {
+		if !c.Healthy {
+			out += fmt.Sprintf("\n  %s: %s", c.Name, c.State)
+			if c.WaitingFor != "" {
+				out += ", waits for " + c.WaitingFor
+			}
+			if c.Reason != "" {
+				out += ": " + c.Reason
+			}
+		}
+	}
+	return out
+}
+
+// WaitReady is NodeReady for a scenario: a node that does not become Ready fails it.
+func (r *Running) WaitReady() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), readyPatience)
+	defer cancel()
+	if err := r.NodeReady(ctx); err != nil {
+		r.t.Fatalf("%v\n%s", err, r.Serial.Last(40))
+	}
+}
+
+// Kube returns a client of kubed.
+func (r *Running) Kube() kube.Client { return kube.NewClient(r.Admin) }
+
+// Pods returns a client of podd.
+func (r *Running) Pods() pods.Client { return pods.NewClient(r.Admin) }
+
+// Kubeconfig writes credentials of a cluster's admin and returns the file. It is for
+// the ports that are forwarded now: after PowerOn there are others.
+func (r *Running) Kubeconfig(t *testing.T) string {
+	t.Helper()
+	text, err := Kubeconfig(Context(t), r.Admin, r.KubeURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Kubeconfig returns credentials of a cluster's admin for the API server at server.
+func Kubeconfig(ctx context.Context, admin *Conn, server string) ([]byte, error) {
+	info, err := kube.NewClient(admin).GetKubeconfigInfo(ctx, &kube.GetKubeconfigInfoRequest{})
+	if err != nil {
+		return nil, err
+	}
+	key, csr, err := NewCSR()
+	if err != nil {
+		return nil, err
+	}
+	issued, err := trust.NewClient(admin).IssueKubernetesClient(ctx, &trust.IssueKubernetesClientRequest{Csr: csr, Name: "scenario"})
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issued.Certificate})
+	return encode(map[string]any{ // kubeconfig is YAML, and so is JSON
+		"apiVersion": "v1", "kind": "Config", "current-context": "scenario",
+		"clusters": []any{map[string]any{"name": "scenario", "cluster": map[string]any{"server": server, "certificate-authority-data": info.Authority}}},
+		"users": []any{map[string]any{"name": "scenario", "user": map[string]any{
+			"client-certificate-data": certificate, "client-key-data": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}}},
+		"contexts": []any{map[string]any{"name": "scenario", "context": map[string]any{"cluster": "scenario", "user": "scenario"}}},
+	}), nil
+}
+
+// Cluster is kubectl with a kubeconfig of the machine's.
+type Cluster struct {
+	Config    string // the kubeconfig
+	Namespace string // empty: default
+
+	kubectl string
+	t       *testing.T
+}
+
+// Cluster returns a way to the machine's cluster, as it is until the next PowerOn.
+func (r *Running) Cluster() *Cluster {
+	r.t.Helper()
+	return &Cluster{Config: r.Kubeconfig(r.t), kubectl: Kubectl(r.t), t: r.t}
+}
+
+// Command is kubectl with these arguments, to be started.
+func (c *Cluster) Command(ctx context.Context, args ...string) *exec.Cmd {
+	all := []string{"--kubeconfig", c.Config}
+	if c.Namespace != "" {
+		all = append(all, "--namespace", c.Namespace)
+	}
+	return exec.CommandContext(ctx, c.kubectl, append(all, args...)...)
+}
+
+// Try runs kubectl with input and returns what it prints; its error says what it
+// complained about.
+func (c *Cluster) Try(input string, args ...string) (string, error) {
+	cmd := c.Command(Context(c.t), args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
+	}
+	return out.String(), nil
+}
+
+// Run is Try without input where an error fails the test.
+func (c *Cluster) Run(args ...string) string {
+	c.t.Helper()
+	out, err := c.Try("", args...)
+	if err != nil {
+		c.t.Fatalf("%v\n%s", err, out)
+	}
+	return out
+}
+
+// Apply creates or changes what the YAML describes.
+func (c *Cluster) Apply(yaml string) {
+	c.t.Helper()
+	if _, err := c.Try(yaml, "apply", "-f", "-"); err != nil {
+		c.t.Fatalf("%v\n%s", err, yaml)
+	}
+}
+
+// In returns c in a namespace of its own with this name, which goes with the test.
+func (c *Cluster) In(namespace string) *Cluster {
+	c.t.Helper()
+	c.Run("create", "namespace", namespace)
+	c.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the test's own has ended
+		defer cancel()
+		if out, err := c.Command(ctx, "delete", "namespace", namespace, "--wait=false").CombinedOutput(); err != nil {
+			c.t.Logf("delete namespace %s: %v: %s", namespace, err, out)
+		}
+	})
+	in := *c
+	in.Namespace = namespace
+	return &in
+}
+
+// LoadImage sends an archive to the machine, as dactyl image load does.
+func (r *Running) LoadImage(archive string) *pods.LoadImageResponse {
+	r.t.Helper()
+	answer, err := LoadImage(Context(r.t), r.Pods(), archive)
+	if err != nil {
+		r.t.Fatalf("load %s: %v", archive, err)
+	}
+	return answer
+}
+
+// LoadImage sends an archive.
+func LoadImage(ctx context.Context, c pods.Client, archive string) (*pods.LoadImageResponse, error) {
+	text, err := os.ReadFile(archive)
+	if err != nil {
+		return nil, err
+	}
+	up, err := c.LoadImage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next := &pods.LoadImageRequest{Header: &pods.LoadImageHeader{SizeBytes: uint64(len(text))}}
+	for {
+		err := up.Send(next)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if err != nil || len(text) == 0 { // io.EOF: the answer says why it was refused
+			return up.CloseAndReceive()
+		}
+		n := min(len(text), 1<<20)
+		next, text = &pods.LoadImageRequest{Chunk: text[:n]}, text[n:]
+	}
+}
