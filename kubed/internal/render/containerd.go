@@ -1,0 +1,84 @@
+package render
+
+import "fmt"
+
+// pauseImage is the image that keeps a pod's namespaces; podd imports it from
+// the system's image. Nobody can own a name under .invalid.
+const pauseImage = "dactyl.invalid/pause:1"
+
+// poddGroup is podd's group: besides root, it alone may use containerd's socket.
+const poddGroup = 115
+
+func containerd(n Node) *draft {
+	d := newDraft("containerd", domain)
+	d.Args = []string{"--config", d.file("containerd.toml", containerdConfig)}
+	d.live("cni/10-dactyl.conflist", asJSON(podNetwork(n)))
+	return d
+}
+
+// containerdConfig is the same on every machine.
+var containerdConfig = fmt.Sprintf(`version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+# Without the kubelet's interface it is of no use: better that it fails.
+required_plugins = ["io.containerd.grpc.v1.cri"]
+
+[grpc]
+  address = "/run/containerd/containerd.sock"
+  gid = %d
+
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  # What is unpacked is there; the compressed layers would be there twice.
+  discard_unpacked_layers = true
+  stats_collect_period = 30
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = %q
+
+[plugins."io.containerd.cri.v1.runtime"]
+  enable_cdi = false
+  enable_selinux = false
+  disable_apparmor = true
+  tolerate_missing_hugetlb_controller = true
+  # There is no /var/run in the domain.
+  netns_mounts_under_state_dir = true
+  # Ports below 1024 and ping need no capability in a pod's own network.
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+  stats_collect_period = "10s"
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/lib/pods/cni"]
+    conf_dir = "/run/from/kubed/pods/cni"
+    max_conf_num = 1
+    use_internal_loopback = true
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+        BinaryName = "/lib/pods/bin/runc"
+        # Apart from containerd's own, so that pods live on when it is restarted.
+        ShimCgroup = "/shims"
+        SystemdCgroup = false
+`, poddGroup, pauseImage)
+
+// podNetwork is a bridge with the node's part of the pod network. What leaves it for
+// other networks does so under the node's address.
+func podNetwork(n Node) object {
+	return object{
+		"cniVersion": "1.0.0", "name": n.Cluster,
+		"plugins": list{
+			object{
+				"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+				"ipMasq": true, "ipMasqBackend": "nftables",
+				"ipam": object{
+					"type":    "host-local",
+					"dataDir": "/var/lib/cni/networks",
+					"ranges":  list{list{object{"subnet": n.podRange().String()}}},
+					"routes":  list{object{"dst": "0.0.0.0/0"}},
+				},
+			},
+			object{"type": "portmap", "capabilities": object{"portMappings": true}, "backend": "nftables"},
+		},
+	}
+}

@@ -1,0 +1,43 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+)
+
+func coredns(n Node) *draft {
+	d := newDraft("coredns", "coredns")
+	config := d.kubeconfig(n, "kubeconfig.json", "client")
+	// Two hyphens are one to it, but one is what its own help says.
+	d.Args = []string{"-conf", d.live("Corefile", corefile(n, config))}
+	return d
+}
+
+// corefile answers the cluster's names itself and asks the node's name servers for
+// all others. Only pods reach LocalAddress: a name server that the whole network can
+// ask would be of use to those who attack others with its answers.
+func corefile(n Node, kubeconfig string) string {
+	var servers []string
+	for _, r := range n.Resolvers {
+		servers = append(servers, r.String())
+	}
+	forward := ""
+	if len(servers) > 0 {
+		forward = "    forward . " + strings.Join(servers, " ") + "\n"
+	}
+	return fmt.Sprintf(`.:%d {
+    bind %s
+    errors
+    ready 127.0.0.1:8181
+    reload 5s 1s
+    loadbalance
+    cache 30
+    kubernetes %s in-addr.arpa ip6.arpa {
+        kubeconfig %s
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 30
+    }
+%s}
+`, dnsPort, LocalAddress, clusterDomain, kubeconfig, forward)
+}

@@ -1,0 +1,191 @@
+package render
+
+import (
+	"encoding/json"
+	command "flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = command.Bool("update", false, "write testdata/*.txt anew")
+
+func home() Node {
+	return Node{
+		Cluster: "home", Name: "dactyl-000002", Address: netip.MustParseAddr("10.0.2.15"),
+		PodNetwork: netip.MustParsePrefix("10.244.0.0/16"), ServiceNetwork: netip.MustParsePrefix("10.96.0.0/16"),
+		Resolvers: []netip.Addr{netip.MustParseAddr("10.0.2.3")},
+		ExtraArgs: map[string]map[string]string{
+			"kube-apiserver": {"event-ttl": "30m", "v": "2"},
+			"kubelet":        {"max-pods": "30"},
+		},
+	}
+}
+
+// All that a node is configured with, to be read: one file for each program.
+func TestGolden(t *testing.T) {
+	all, err := Programs(home())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if len(p.Args)+len(p.Files) == 0 {
+			continue
+		}
+		path := filepath.Join("testdata", p.Name+".txt")
+		if *update {
+			if err := os.WriteFile(path, []byte(story(p)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := story(p); got != string(want) {
+			t.Errorf("%s is rendered otherwise; look at it and run go test -update:\n%s", p.Name, got)
+		}
+	}
+}
+
+func story(p Program) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, files in /run/from/kubed/%s\n\n", p.Name, p.Receiver)
+	for _, a := range p.Args {
+		fmt.Fprintln(&b, a)
+	}
+	for _, f := range p.Files {
+		note := ""
+		if f.Live {
+			note = ", read again when it changes"
+		}
+		fmt.Fprintf(&b, "\n-- %s%s --\n%s", f.Name, note, f.Text)
+	}
+	return b.String()
+}
+
+// Other text is another name, and with it another flag; a file that is read again
+// keeps its name.
+func TestNamesFollowTexts(t *testing.T) {
+	a, b := home(), home()
+	b.Address = netip.MustParseAddr("10.0.2.16")
+	b.Resolvers = nil
+	before, after := programs(t, a), programs(t, b)
+	for name, same := range map[string]bool{
+		"containerd": true, "kube-controller-manager": true, "kube-scheduler": true, "coredns": true, "kube-proxy": true,
+		"kube-apiserver": false, "kubelet": false,
+	} {
+		if got := strings.Join(before[name].Args, " ") == strings.Join(after[name].Args, " "); got != same {
+			t.Errorf("the flags of %s are the same after a change of address and resolvers: %v, want %v", name, got, same)
+		}
+	}
+	if text := live(before["coredns"], "Corefile"); text == live(after["coredns"], "Corefile") || !strings.Contains(text, "forward . 10.0.2.3") {
+		t.Errorf("the Corefile does not follow the resolvers: %s", text)
+	}
+}
+
+func programs(t *testing.T, n Node) map[string]Program {
+	t.Helper()
+	all, err := Programs(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]Program{}
+	for _, p := range all {
+		out[p.Name] = p
+	}
+	return out
+}
+
+func live(p Program, name string) string {
+	for _, f := range p.Files {
+		if f.Name == name && f.Live {
+			return f.Text
+		}
+	}
+	return ""
+}
+
+// Every file that is named by a flag, and by a file that is, is written or trustd's.
+func TestNamedFilesAreThere(t *testing.T) {
+	named := regexp.MustCompile(`/run/from/kubed/[^", \n]+`)
+	for _, p := range programs(t, home()) {
+		have := map[string]bool{"/run/from/kubed/pods/cni": true}
+		text := strings.Join(p.Args, "\n")
+		for _, f := range p.Files {
+			have["/run/from/kubed/"+p.Receiver+"/"+f.Name] = true
+			text += "\n" + f.Text
+			if strings.HasSuffix(f.Name, ".json") && !json.Valid([]byte(f.Text)) {
+				t.Errorf("%s: %s is not JSON", p.Name, f.Name)
+			}
+		}
+		for _, path := range named.FindAllString(text, -1) {
+			if !have[strings.Trim(path, "'")] {
+				t.Errorf("%s names %s, which nobody writes", p.Name, path)
+			}
+		}
+	}
+}
+
+func TestExtraArgsThatCannotBe(t *testing.T) {
+	for _, c := range []struct{ component, flag, want string }{
+		{"kube-apiserver", "etcd-servers", "kubernetes.extraArgs.kube-apiserver.etcd-servers: Dactyl sets this flag itself (https://127.0.0.1:2379)"},
+		{"kube-apiserver", "token-auth-file", "it would read a file that is not there"},
+		{"kubelet", "anonymous-auth", "it would turn off who may do what"},
+		{"kubelet", "root-dir", "the only ones that it may write to"},
+		{"kube-scheduler", "config", "it would read a file that is not there"},
+		{"kubelet", "--max-pods", "without hyphens"},
+		{"etcdd", "quota", "takes no flags"},
+		{"coredns", "dns.port", "takes no flags"},
+	} {
+		n := home()
+		n.ExtraArgs = map[string]map[string]string{c.component: {c.flag: "x"}}
+		if _, err := Programs(n); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s --%s: %v, want …%s…", c.component, c.flag, err, c.want)
+		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	n := home()
+	n.PodNetwork, n.ServiceNetwork = netip.MustParsePrefix("10.5.6.7/25"), netip.MustParsePrefix("172.20.255.0/24")
+	if got := n.podRange().String(); got != "10.5.6.0/25" {
+		t.Errorf("the node's part of a small pod network: %s", got)
+	}
+	if got := n.dnsAddress().String(); got != "172.20.255.10" {
+		t.Errorf("the address of the cluster's name server: %s", got)
+	}
+}
+
+// The versions that are told are those that are built.
+func TestVersions(t *testing.T) {
+	for path, want := range map[string]string{
+		"kubernetes/go.mod k8s.io/kubernetes":                   KubernetesVersion,
+		"kubernetes/go.mod github.com/containerd/containerd/v2": ContainerdVersion,
+		"coredns/go.mod github.com/coredns/coredns":             CoreDNSVersion,
+	} {
+		file, module, _ := strings.Cut(path, " ")
+		text, err := os.ReadFile(filepath.Join("../../../buildkit/packages", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), module+" "+want) {
+			t.Errorf("%s does not require %s %s", file, module, want)
+		}
+	}
+}
+
+// The pause image has the name under which it is built.
+func TestPauseImage(t *testing.T) {
+	text, err := os.ReadFile("../../../buildkit/packages/pause.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), fmt.Sprintf("const PauseImage = %q", pauseImage)) {
+		t.Errorf("buildkit does not call it %s", pauseImage)
+	}
+}
