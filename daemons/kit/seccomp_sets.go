@@ -34,7 +34,8 @@ const (
 	// threadFlags are exactly those with which Go's runtime starts a thread.
 	threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD | unix.CLONE_SETTLS
 
-	prSetVMA = 0x53564d41 // names the runtime's memory, for smaps
+	prSetVMA  = 0x53564d41 // names the runtime's memory, for smaps
+	archSetFS = 0x1002
 )
 
 // ioctls that x/sys/unix does not name.
@@ -106,6 +107,7 @@ var program = set{
 		unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_RECVMMSG, unix.SYS_SENDMMSG,
 	},
 	tested: []tested{
+		{unix.SYS_ARCH_PRCTL, rule{{{0, every, archSetFS}}}}, // the first thread's local memory
 		{unix.SYS_SOCKET, slices.Concat(internet, rule{
 			{{0, every, unix.AF_NETLINK}, {2, every, unix.NETLINK_ROUTE}}, // which addresses the machine has
 		})},
