@@ -26,18 +26,18 @@ var (
 // again cannot help, and making it anew would change the machine's identity.
 var errDamaged = errors.New("damaged")
 
-// authority is the OS CA.
+// authority is a CA.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 	random      io.Reader
 }
 
-// makeAuthority makes a CA and returns it as it is kept.
-func makeAuthority(random io.Reader) ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
+// makeAuthority makes a CA and returns it as it is kept: both halves in one file.
+func makeAuthority(name string, random io.Reader) ([]byte, error) {
+	key, secret, err := makeKey(random)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA's key: %w", err)
+		return nil, err
 	}
 	serial, err := newSerial(random)
 	if err != nil {
@@ -45,7 +45,7 @@ func makeAuthority(random io.Reader) ([]byte, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "Dactyl OS CA"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             dawn,
 		NotAfter:              noEnd,
 		IsCA:                  true,
@@ -58,43 +58,39 @@ func makeAuthority(random io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the CA's certificate: %w", err)
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encode the CA's key: %w", err)
-	}
-	out := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
-	return append(out, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...), nil
+	return append(encodePEM(pemCertificate, certificate), secret...), nil
 }
 
-// parseAuthority reads what makeAuthority returned. Its errors are errDamaged.
-func parseAuthority(kept []byte, random io.Reader) (*authority, error) {
-	first, rest := pem.Decode(kept)
-	second, rest := pem.Decode(rest)
-	if first == nil || second == nil || len(rest) > 0 {
-		return nil, fmt.Errorf("%s: %w: not a certificate followed by a key", authorityFile, errDamaged)
-	}
-	certificate, err := x509.ParseCertificate(first.Bytes)
+// parseAuthority reads what makeAuthority returned and file kept. Its errors are errDamaged.
+func parseAuthority(file string, kept []byte, random io.Reader) (*authority, error) {
+	_, rest := pem.Decode(kept)
+	certificate, err := parseCertificate(file, kept[:len(kept)-len(rest)])
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", authorityFile, errDamaged, err)
+		return nil, err
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(second.Bytes)
+	key, err := parseKey(file, rest)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", authorityFile, errDamaged, err)
+		return nil, err
 	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || !key.PublicKey.Equal(certificate.PublicKey) {
-		return nil, fmt.Errorf("%s: %w: the key is not the certificate's", authorityFile, errDamaged)
+	if !key.PublicKey.Equal(certificate.PublicKey) {
+		return nil, fmt.Errorf("%s: %w: the key is not the certificate's", file, errDamaged)
 	}
 	return &authority{certificate, key, random}, nil
 }
 
-// A leaf is what trustd decides of a certificate; the key is the asker's.
-type leaf struct {
-	key   any
+// A subject is whom a certificate is for, as trustd decides it.
+type subject struct {
 	name  string // common name
-	role  role   // of a client; empty for a server
-	ends  time.Time
+	group string // organisation: a client's role or group; may be empty
+	usage x509.ExtKeyUsage
 	names subjectNames // of a server
+}
+
+// A leaf is all that trustd decides of a certificate, and the key.
+type leaf struct {
+	subject
+	key  any
+	ends time.Time
 }
 
 // sign returns the DER of a certificate.
@@ -110,21 +106,33 @@ func (a *authority) sign(l leaf) ([]byte, error) {
 		NotAfter:              l.ends,
 		BasicConstraintsValid: true, // critical: not a CA
 		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:           []x509.ExtKeyUsage{l.usage},
 		DNSNames:              l.names.dns,
 	}
 	for _, ip := range l.names.addresses {
 		template.IPAddresses = append(template.IPAddresses, ip.AsSlice())
 	}
-	if l.role != "" {
-		template.Subject.Organization = []string{string(l.role)}
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if l.group != "" {
+		template.Subject.Organization = []string{l.group}
 	}
 	der, err := x509.CreateCertificate(a.random, template, a.certificate, l.key, a.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign a certificate for %s: %w", l.name, err)
 	}
 	return der, nil
+}
+
+// issue signs, and returns the certificate as others will read it.
+func (a *authority) issue(l leaf) (*x509.Certificate, error) {
+	der, err := a.sign(l)
+	if err != nil {
+		return nil, err
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("read what was just signed: %w", err)
+	}
+	return c, nil
 }
 
 // newSerial returns 128 random bits.
@@ -134,4 +142,58 @@ func newSerial(random io.Reader) (*big.Int, error) {
 		return nil, fmt.Errorf("make a serial number: %w", err)
 	}
 	return new(big.Int).SetBytes(b[:]), nil
+}
+
+// Types of PEM blocks. A key is in PKCS#8, which everybody reads.
+const (
+	pemCertificate = "CERTIFICATE"
+	pemKey         = "PRIVATE KEY"
+	pemPublicKey   = "PUBLIC KEY"
+)
+
+func encodePEM(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+// makeKey returns a new key, also as it is kept.
+func makeKey(random io.Reader) (*ecdsa.PrivateKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode a key: %w", err)
+	}
+	return key, encodePEM(pemKey, der), nil
+}
+
+// parseKey reads what makeKey returned and file kept. Its errors are errDamaged.
+func parseKey(file string, kept []byte) (*ecdsa.PrivateKey, error) {
+	block, rest := pem.Decode(kept)
+	if block == nil || block.Type != pemKey || len(rest) > 0 {
+		return nil, fmt.Errorf("%s: %w: not a key", file, errDamaged)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", file, errDamaged, err)
+	}
+	signer, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w: not an ECDSA key", file, errDamaged)
+	}
+	return signer, nil
+}
+
+// parseCertificate reads the one certificate that file kept. Its errors are errDamaged.
+func parseCertificate(file string, kept []byte) (*x509.Certificate, error) {
+	block, rest := pem.Decode(kept)
+	if block == nil || block.Type != pemCertificate || len(rest) > 0 {
+		return nil, fmt.Errorf("%s: %w: not a certificate", file, errDamaged)
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", file, errDamaged, err)
+	}
+	return c, nil
 }

@@ -50,27 +50,28 @@ type store interface {
 // so that two of them over one store agree.
 type engine struct {
 	store     store
+	share     share
 	now       func() time.Time
 	random    io.Reader
 	authority *authority
 
-	mu      sync.Mutex // guards what follows, and makes claims one after the other
-	wrong   int        // wrong proofs in a row
-	changed time.Time  // when wrong proofs last changed the code
+	mu       sync.Mutex // guards what follows, and makes claims and rounds one after the other
+	wrong    int        // wrong proofs in a row
+	changed  time.Time  // when wrong proofs last changed the code
+	schedule schedule   // of Kubernetes' certificates
 }
 
 // openEngine reads the machine's identity from s, or makes one there.
-func openEngine(s store, now func() time.Time, random io.Reader) (*engine, error) {
-	kept, err := readOrCreate(s, authorityFile, func() ([]byte, error) { return makeAuthority(random) })
+func openEngine(s store, given share, now func() time.Time, random io.Reader) (*engine, error) {
+	e := &engine{store: s, share: given, now: now, random: random}
+	kept, err := e.readOrCreate(authorityFile, func() ([]byte, error) { return makeAuthority(titles[osCA], random) })
 	if err != nil {
 		return nil, err
 	}
-	a, err := parseAuthority(kept, random)
-	if err != nil {
+	if e.authority, err = parseAuthority(authorityFile, kept, random); err != nil {
 		return nil, err
 	}
-	e := &engine{store: s, now: now, random: random, authority: a}
-	if _, err := readOrCreate(s, secretFile, e.newSecret); err != nil {
+	if _, err := e.readOrCreate(secretFile, e.newSecret); err != nil {
 		return nil, err
 	}
 	if _, err := e.secret(); err != nil {
@@ -80,9 +81,14 @@ func openEngine(s store, now func() time.Time, random io.Reader) (*engine, error
 	return e, err
 }
 
-// readOrCreate returns the file's content, which it makes if there is none.
-func readOrCreate(s store, name string, content func() ([]byte, error)) ([]byte, error) {
-	kept, err := s.read(name)
+// readOnly is a source that makes nothing.
+func (e *engine) readOnly(name string, _ func() ([]byte, error)) ([]byte, error) {
+	return e.store.read(name)
+}
+
+// readOrCreate is a source that makes what is not there.
+func (e *engine) readOrCreate(name string, content func() ([]byte, error)) ([]byte, error) {
+	kept, err := e.store.read(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return kept, err
 	}
@@ -90,10 +96,10 @@ func readOrCreate(s store, name string, content func() ([]byte, error)) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	if err := s.create(name, made); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := e.store.create(name, made); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	return s.read(name)
+	return e.store.read(name)
 }
 
 // pairing returns the code, which is empty once the machine is claimed, and
@@ -153,7 +159,7 @@ func (e *engine) makeOwner(csr []byte, clock time.Time) (*x509.Certificate, erro
 	if from.After(latest) {
 		return nil, status.Errorf(codes.InvalidArgument, "clock: %s cannot be now", from.Format(time.DateOnly))
 	}
-	certificate, err := e.authority.sign(leaf{key: key, name: "owner", role: admin, ends: from.Add(maxLife)})
+	certificate, err := e.authority.sign(leaf{client("owner", string(admin)), key, from.Add(maxLife)})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -46,8 +47,10 @@ func tell(t *testing.T, name string) {
 	}
 	defer f.Close()
 	s := &story{
-		t: t, disk: &fakeStore{files: map[string][]byte{}, writesLeft: -1}, keys: map[string]crypto.Signer{},
-		now: time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC),
+		t: t, keys: map[string]crypto.Signer{}, seen: map[string]string{},
+		disk:  &fakeStore{files: map[string][]byte{}, writesLeft: -1},
+		share: &fakeShare{fakeStore: fakeStore{files: map[string][]byte{}, writesLeft: -1}},
+		now:   time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC),
 	}
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
@@ -67,12 +70,14 @@ func tell(t *testing.T, name string) {
 type story struct {
 	t     *testing.T
 	disk  *fakeStore
+	share *fakeShare
 	now   time.Time
 	e     *engine
 	keys  map[string]crypto.Signer
 	codes []string // all that were shown, in order
 	first []byte   // the CA of the first boot
-	owner []byte   // the certificate that a claim was last answered with
+	seen  map[string]string
+	owner []byte // the certificate that a claim was last answered with
 }
 
 func (s *story) do(words []string) string {
@@ -109,6 +114,33 @@ func (s *story) do(words []string) string {
 	case "damage":
 		s.disk.files[plain[0]] = []byte("zzz")
 		return ""
+	case "image": // without these parts
+		s.share.absent = plain
+		return ""
+	case "reboot": // empties what is in memory
+		clear(s.share.files)
+		return s.boot()
+	case "forget": // a file of a part, or of all
+		for name := range s.share.files {
+			if name == plain[0] || path.Base(name) == plain[0] {
+				delete(s.share.files, name)
+			}
+		}
+		return ""
+	case "spoil":
+		s.share.files[plain[0]] = []byte("zzz")
+		return ""
+	case "prepare":
+		return s.prepare(args["node"], args["service"], plain, args["api"])
+	case "look": // as trustd does every few seconds
+		return s.look()
+	case "show":
+		return s.show(plain[0])
+	case "same": // as before, and at first as nothing
+		return s.same(plain[0])
+	case "kubeconfig":
+		der, _, err := s.e.issueKubernetesClient(s.csr(plain[0], args["csr"]), args["name"], 0)
+		return s.result(der, err)
 	case "files":
 		return strings.Join(s.disk.names(), " ")
 	case "pairing":
@@ -131,7 +163,7 @@ func (s *story) do(words []string) string {
 }
 
 func (s *story) boot() string {
-	e, err := openEngine(s.disk, func() time.Time { return s.now }, rand.Reader)
+	e, err := openEngine(s.disk, s.share, func() time.Time { return s.now }, rand.Reader)
 	switch {
 	case errors.Is(err, errDamaged):
 		return "gives up: damaged"
@@ -239,8 +271,15 @@ func (s *story) result(der []byte, err error) string {
 	}
 	c, err := x509.ParseCertificate(der)
 	s.must(err)
+	of := known{Certificate: c, ca: signerOf(c)}
+	ca := s.e.authority
+	if of.ca != osCA {
+		i, err := openIdentity(s.e.readOnly, rand.Reader)
+		s.must(err)
+		ca = i.authorities[of.ca]
+	}
 	roots := x509.NewCertPool()
-	roots.AddCert(s.e.authority.certificate)
+	roots.AddCert(ca.certificate)
 	usage := x509.ExtKeyUsageClientAuth
 	if isServer(c) {
 		usage = x509.ExtKeyUsageServerAuth
@@ -251,8 +290,8 @@ func (s *story) result(der []byte, err error) string {
 	if len(c.ExtKeyUsage) != 1 || c.IsCA || !c.BasicConstraintsValid || c.SerialNumber.BitLen() < 64 || c.NotBefore != dawn {
 		return "BAD CERTIFICATE"
 	}
-	d := describe(c)
-	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s until %s", d.Kind, d.Subject, d.Role, strings.Join(d.Names, " "), c.NotAfter.Format("2006-01-02T15:04"))), " ")
+	d := describe(of)
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s %s until %s", strings.TrimSuffix(d.Ca, "os"), d.Kind, d.Subject, d.Role, strings.Join(d.Names, " "), c.NotAfter.Format("2006-01-02T15:04"))), " ")
 }
 
 func (s *story) list() string {
@@ -261,10 +300,96 @@ func (s *story) list() string {
 	var out []string
 	for _, c := range all {
 		d := describe(c)
+		if d.Receiver != "" && d.Receiver != "etcdd" {
+			continue // show knows them; one stands for all
+		}
 		out = append(out, strings.TrimSuffix(d.Kind+":"+strings.ReplaceAll(d.Subject, " ", "_")+":"+d.Role, ":"))
 	}
 	slices.Sort(out[1:])
 	return strings.Join(out, " ")
+}
+
+func (s *story) prepare(node, service string, addresses []string, api string) string {
+	w, err := newWish(node, addresses, cmp.Or(service, "10.96.0.0/16"), strings.FieldsFunc(api, func(r rune) bool { return r == ',' }))
+	if err != nil {
+		return status.Code(err).String()
+	}
+	r, err := s.e.prepare(w)
+	return s.round(r, err)
+}
+
+func (s *story) look() string {
+	if !s.e.due() {
+		return "not due"
+	}
+	r, err := s.e.renew()
+	return s.round(r, err)
+}
+
+// round says what was written: names, if there are few.
+func (s *story) round(r *round, err error) string {
+	switch {
+	case errors.Is(err, errDamaged):
+		return "damaged"
+	case err != nil:
+		return err.Error()
+	}
+	var said []string
+	switch kinds := s.kinds(r.written); {
+	case len(r.written) == 0:
+		said = append(said, "nothing to do")
+	case len(r.written) <= 3:
+		said = append(said, r.written...)
+	default:
+		said = append(said, fmt.Sprintf("%d keys, %d certificates, %d other files", kinds[".key"], kinds[".crt"], kinds[""]))
+	}
+	if len(r.absent) > 0 {
+		said = append(said, "without "+strings.Join(r.absent, " "))
+	}
+	return strings.Join(said, " ")
+}
+
+func (s *story) kinds(files []string) map[string]int {
+	kinds := map[string]int{}
+	for _, f := range files {
+		if strings.HasSuffix(f, "-ca.crt") || strings.HasSuffix(f, "sa.key") {
+			kinds[""]++
+		} else if e := path.Ext(f); e == ".key" || e == ".crt" {
+			kinds[e]++
+		} else {
+			kinds[""]++
+		}
+	}
+	return kinds
+}
+
+// show tells of a part's certificate after checking that the key beside it is its own.
+func (s *story) show(name string) string {
+	c, err := s.e.shared(name)
+	s.must(err)
+	if c == nil {
+		return "none"
+	}
+	key, err := parseKey(name, s.share.files[name+".key"])
+	s.must(err)
+	if !key.PublicKey.Equal(c.PublicKey) {
+		return "THE KEY IS ANOTHER'S"
+	}
+	return s.result(c.Raw, nil)
+}
+
+// same says whether a file, on disk or given, has changed since it was last asked.
+func (s *story) same(name string) string {
+	content := cmp.Or(string(s.disk.files[name]), string(s.share.files[name]))
+	before := s.seen[name]
+	s.seen[name] = content
+	switch {
+	case before == "":
+		return "first"
+	case before == content:
+		return "yes"
+	}
+	return "no"
 }
 
 func (s *story) must(err error) {
@@ -316,6 +441,14 @@ func (f *fakeStore) remove(name string) error {
 	delete(f.files, name)
 	return nil
 }
+
+// fakeShare has a folder for every part but the absent.
+type fakeShare struct {
+	fakeStore
+	absent []string
+}
+
+func (f *fakeShare) has(part string) (bool, error) { return !slices.Contains(f.absent, part), nil }
 
 func (f *fakeStore) names() []string {
 	var out []string

@@ -45,12 +45,37 @@ const (
 	maxNames = 64
 )
 
-// issueClient signs a client certificate; 0 seconds mean clientLife.
+// issueClient signs a certificate for a client of the API; 0 seconds mean clientLife.
 func (e *engine) issueClient(csr []byte, r role, name string, seconds int64) ([]byte, error) {
+	if !slices.Contains(roles, r) {
+		return nil, status.Errorf(codes.InvalidArgument, "role: %q is none: reader, operator or admin", string(r))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.issueLocked(e.authority, csr, string(r), name, seconds)
+}
+
+// issueKubernetesClient is the same for Kubernetes' API. It returns the CA too.
+func (e *engine) issueKubernetesClient(csr []byte, name string, seconds int64) (certificate, ca []byte, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	i, err := openIdentity(e.readOnly, e.random)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, status.Error(codes.FailedPrecondition, "this machine has no Kubernetes yet: its configuration has no section kubernetes, or kubed has just begun")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	a := i.authorities[kubernetesCA]
+	certificate, err = e.issueLocked(a, csr, adminGroup, name, seconds)
+	return certificate, a.certificate.Raw, err
+}
+
+// issueLocked signs and puts on record, in this order: what is not on record has never
+// been handed out.
+func (e *engine) issueLocked(a *authority, csr []byte, group, name string, seconds int64) ([]byte, error) {
 	life := clientLife
 	switch {
-	case !slices.Contains(roles, r):
-		return nil, status.Errorf(codes.InvalidArgument, "role: %q is none: reader, operator or admin", string(r))
 	case !isClientName(name):
 		return nil, status.Errorf(codes.InvalidArgument, "name: %q cannot be one: 1 to 64 letters, digits and . _ @ -, a letter or digit first", name)
 	case seconds < 0 || seconds > int64(maxLife/time.Second):
@@ -62,16 +87,14 @@ func (e *engine) issueClient(csr []byte, r role, name string, seconds int64) ([]
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	issued, err := e.prune()
+	if err := e.makeRoom(); err != nil {
+		return nil, err
+	}
+	c, err := a.issue(leaf{client(name, group), key, e.clock().Add(life)})
 	if err != nil {
 		return nil, err
 	}
-	if clients := slices.DeleteFunc(issued, isServer); len(clients) >= maxClients {
-		return nil, status.Errorf(codes.ResourceExhausted, "%d client certificates are in force: wait until some have ended, or ask for shorter ones", len(clients))
-	}
-	return e.issue(leaf{key: key, name: name, role: r, ends: e.clock().Add(life)})
+	return c.Raw, e.store.create(recordOf(c), c.Raw)
 }
 
 // issueServer signs routerd's certificate for the machine's own names. Its record
@@ -84,18 +107,18 @@ func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	issued, err := e.prune()
+	issued, err := e.issued()
 	if err != nil {
 		return nil, err
 	}
 	servers := slices.DeleteFunc(issued, func(c *x509.Certificate) bool { return !isServer(c) })
-	slices.SortFunc(servers, func(a, b *x509.Certificate) int { return b.NotAfter.Compare(a.NotAfter) })
-	for i := keptServers - 1; i < len(servers); i++ {
-		if err := e.store.remove(recordOf(servers[i])); err != nil {
+	slices.SortFunc(servers, byEnd)
+	for ; len(servers) >= keptServers; servers = servers[1:] {
+		if err := e.store.remove(recordOf(servers[0])); err != nil {
 			return nil, err
 		}
 	}
-	c, err := e.sign(leaf{key: key, name: names.dns[0], ends: e.clock().Add(serverLife), names: names})
+	c, err := e.authority.issue(leaf{serving(names.dns[0], names), key, e.clock().Add(serverLife)})
 	if err != nil {
 		return nil, err
 	}
@@ -103,45 +126,27 @@ func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 	return c.Raw, nil
 }
 
-// issue signs and puts on record, in this order: what is not on record has
-// never been handed out.
-func (e *engine) issue(l leaf) ([]byte, error) {
-	c, err := e.sign(l)
-	if err != nil {
-		return nil, err
-	}
-	return c.Raw, e.store.create(recordOf(c), c.Raw)
-}
-
-func (e *engine) sign(l leaf) (*x509.Certificate, error) {
-	der, err := e.authority.sign(l)
-	if err != nil {
-		return nil, err
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("read what was just signed: %w", err)
-	}
-	return c, nil
-}
-
-// prune forgets certificates that have ended and returns the others.
-func (e *engine) prune() ([]*x509.Certificate, error) {
+// makeRoom sees that one more client's certificate can go on record. A record goes for
+// want of room alone: that a certificate has ended is what the clock says, which may be ahead.
+func (e *engine) makeRoom() error {
 	all, err := e.issued()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	now := e.clock()
-	live := all[:0]
-	for _, c := range all {
-		if now.Before(c.NotAfter) {
-			live = append(live, c)
-		} else if err := e.store.remove(recordOf(c)); err != nil {
-			return nil, err
+	clients := slices.DeleteFunc(all, isServer)
+	slices.SortFunc(clients, byEnd)
+	for now := e.clock(); len(clients) >= maxClients; clients = clients[1:] {
+		if now.Before(clients[0].NotAfter) {
+			return status.Errorf(codes.ResourceExhausted, "%d client certificates are in force: wait until some have ended, or ask for shorter ones", len(clients))
+		}
+		if err := e.store.remove(recordOf(clients[0])); err != nil {
+			return err
 		}
 	}
-	return live, nil
+	return nil
 }
+
+func byEnd(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }
 
 // issued returns what is on record, by serial. It passes over what it cannot
 // read, for a damaged record must not cost the machine its API, and over what
@@ -167,23 +172,76 @@ func (e *engine) issued() ([]*x509.Certificate, error) {
 	return out, nil
 }
 
-// certificates returns the CA, the owner's certificate and all that is on
-// record and has not ended.
-func (e *engine) certificates() ([]*x509.Certificate, error) {
-	out := []*x509.Certificate{e.authority.certificate}
+// A known certificate is one that trustd can tell of.
+type known struct {
+	*x509.Certificate
+	ca       caName
+	receiver string // the part that it was given to
+}
+
+// certificates returns the CAs, the owner's certificate, and of all that is on record
+// or given to Kubernetes' parts what has not ended.
+func (e *engine) certificates() ([]known, error) {
+	out := []known{{e.authority.certificate, osCA, ""}}
 	owner, err := e.claimed()
 	if err != nil {
 		return nil, err
 	}
 	if owner != nil {
-		out = append(out, owner)
+		out = append(out, known{owner, osCA, ""})
 	}
+	of, err := e.kubernetesCertificates()
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, of...)
 	issued, err := e.issued()
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range issued {
+		out = append(out, known{c, signerOf(c), ""})
+	}
 	now := e.clock()
-	return slices.DeleteFunc(append(out, issued...), func(c *x509.Certificate) bool { return !now.Before(c.NotAfter) }), nil
+	return slices.DeleteFunc(out, func(c known) bool { return !now.Before(c.NotAfter) }), nil
+}
+
+// kubernetesCertificates returns nothing if the cluster's identity is damaged: the
+// others must still be seen.
+func (e *engine) kubernetesCertificates() ([]known, error) {
+	i, err := openIdentity(e.readOnly, e.random)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []known
+	for _, n := range kubernetesCAs {
+		out = append(out, known{i.authorities[n].certificate, n, ""})
+	}
+	for _, p := range parts(wish{}) {
+		for _, one := range p.pairs {
+			c, err := e.shared(path.Join(p.name, one.file))
+			if err != nil {
+				return nil, err
+			}
+			if c != nil {
+				out = append(out, known{c, one.ca, p.name})
+			}
+		}
+	}
+	return out, nil
+}
+
+// signerOf tells a CA by its name.
+func signerOf(c *x509.Certificate) caName {
+	for n, title := range titles {
+		if c.Issuer.CommonName == title {
+			return n
+		}
+	}
+	return ""
 }
 
 func isServer(c *x509.Certificate) bool {

@@ -14,8 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// directory is a store on a disk.
-type directory string
+// directory is a store on a disk, or a share in memory.
+type directory struct {
+	root string
+	mode fs.FileMode // of its files
+}
 
 // leftover is how old a temporary file must be to be one that a power cut left:
 // another trustd may be writing a younger one.
@@ -25,15 +28,31 @@ const temporary = ".tmp"
 
 // openDirectory takes an existing directory and clears what a power cut left.
 func openDirectory(root string) (directory, error) {
-	d := directory(root)
-	folder := d.at(issuedFolder)
-	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+	d := directory{root, 0o600}
+	for _, folder := range []string{issuedFolder, kubernetesFolder} {
+		if err := os.Mkdir(d.at(folder), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return d, err
+		}
 	}
-	for _, dir := range []string{root, folder} {
-		found, err := filepath.Glob(filepath.Join(dir, "*"+temporary))
+	if err := d.tidy(); err != nil {
+		return d, err
+	}
+	return d, syncDir(root)
+}
+
+// openShare takes the directory in which PID 1 has made a folder for each part: what
+// is written there belongs to the part's group, which may read it.
+func openShare(root string) (directory, error) {
+	d := directory{root, 0o640}
+	return d, d.tidy()
+}
+
+// tidy removes from the directory and its folders what half a write left.
+func (d directory) tidy() error {
+	for _, pattern := range []string{"*", "*/*"} {
+		found, err := filepath.Glob(d.at(pattern + temporary))
 		if err != nil {
-			return "", fmt.Errorf("look for leftovers in %s: %w", dir, err)
+			return fmt.Errorf("look for leftovers in %s: %w", d.root, err)
 		}
 		for _, f := range found {
 			if i, err := os.Lstat(f); err == nil && time.Since(i.ModTime()) > leftover {
@@ -41,10 +60,18 @@ func openDirectory(root string) (directory, error) {
 			}
 		}
 	}
-	return d, syncDir(root)
+	return nil
 }
 
-func (d directory) at(name string) string { return filepath.Join(string(d), name) }
+func (d directory) at(name string) string { return filepath.Join(d.root, name) }
+
+func (d directory) has(folder string) (bool, error) {
+	i, err := os.Stat(d.at(folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && i.IsDir(), err
+}
 
 func (d directory) read(name string) ([]byte, error) { return os.ReadFile(d.at(name)) }
 
@@ -54,7 +81,7 @@ func (d directory) create(name string, content []byte) error {
 
 func (d directory) replace(name string, content []byte) error { return d.write(name, content, 0) }
 
-// write makes a file of 0600 beside the wanted one, syncs it, gives it the name
+// write makes a file beside the wanted one, syncs it, gives it the name
 // and syncs the directory, so that neither half a file nor none can be found
 // after a power cut.
 func (d directory) write(name string, content []byte, flags uint) error {
@@ -64,7 +91,10 @@ func (d directory) write(name string, content []byte, flags uint) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // where it has not become the file
-	_, err = f.Write(content)
+	err = f.Chmod(d.mode)     // whatever the umask
+	if err == nil {
+		_, err = f.Write(content)
+	}
 	if err == nil {
 		err = f.Sync()
 	}

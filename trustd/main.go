@@ -5,15 +5,18 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"path/filepath"
 	"time"
 
+	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/daemons/kit"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
-// stateDir is the one directory that trustd may write to.
+// stateDir is where trustd keeps what must survive. Else it writes only to where
+// Kubernetes' parts find what it gives them.
 const stateDir = "/state/trustd"
 
 func main() { kit.Main(setup) }
@@ -24,7 +27,11 @@ func setup(_ context.Context, d *kit.Daemon) error {
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(dir, time.Now, rand.Reader)
+	parts, err := openShare(filepath.Join(abi.ShareDir, d.Spec.Name))
+	if err != nil {
+		return err
+	}
+	e, err := openEngine(dir, parts, time.Now, rand.Reader)
 	if errors.Is(err, errDamaged) {
 		return kit.Misconfigured(err)
 	}
@@ -32,6 +39,8 @@ func setup(_ context.Context, d *kit.Daemon) error {
 		return err
 	}
 	names := asker{network.NewClient(d.Peer("network")), machine.NewClient(d.Peer("machine")), d.Log}
-	trust.Register(d.IPC, &server{engine: e, names: names.names, log: d.Log})
+	s := &server{engine: e, names: names.names, log: d.Log}
+	trust.Register(d.IPC, s)
+	d.Go("renew certificates", s.keep)
 	return nil
 }

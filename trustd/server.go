@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -61,6 +61,33 @@ func (s *server) IssueServer(ctx context.Context, r *trust.IssueServerRequest) (
 	return &trust.IssueServerResponse{Certificate: certificate, Authority: s.authority()}, nil
 }
 
+func (s *server) PrepareKubernetes(_ context.Context, r *trust.PrepareKubernetesRequest) (*trust.PrepareKubernetesResponse, error) {
+	w, err := newWish(r.Node, r.Addresses, r.ServiceNetwork, r.ApiNames)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.engine.prepare(w)
+	if err != nil {
+		return nil, s.internal(err)
+	}
+	if len(done.absent) > 0 {
+		s.log.Warn("this image has no folder for these, so they get no keys", "parts", done.absent)
+	}
+	if len(done.written) > 0 {
+		s.log.Info("gave keys and certificates", "node", w.node, "addresses", w.addresses, "files", len(done.written))
+	}
+	return &trust.PrepareKubernetesResponse{Written: done.written, Absent: done.absent}, nil
+}
+
+func (s *server) IssueKubernetesClient(_ context.Context, r *trust.IssueKubernetesClientRequest) (*trust.IssueKubernetesClientResponse, error) {
+	certificate, ca, err := s.engine.issueKubernetesClient(r.Csr, r.Name, r.TtlS)
+	if err != nil {
+		return nil, s.internal(err)
+	}
+	s.log.Info("issued Kubernetes client certificate", "name", r.Name)
+	return &trust.IssueKubernetesClientResponse{Certificate: certificate, Authority: ca}, nil
+}
+
 func (s *server) GetPairing(context.Context, *trust.GetPairingRequest) (*trust.Pairing, error) {
 	code, fingerprint, err := s.engine.pairing()
 	if err != nil {
@@ -78,18 +105,23 @@ func (s *server) internal(err error) error {
 		return err
 	}
 	s.log.Error("answer a call", "err", err)
+	if errors.Is(err, errDamaged) {
+		return status.Errorf(codes.DataLoss, "%v: it is not made anew, since that would be another cluster behind its owner's back: wipe STATE to begin again", err)
+	}
 	return status.Error(codes.Internal, "trustd cannot read or write its state: see its log")
 }
 
-func describe(c *x509.Certificate) *trust.Certificate {
+func describe(c known) *trust.Certificate {
 	out := &trust.Certificate{
 		Kind:          "client",
 		Subject:       c.Subject.CommonName,
-		Serial:        serialOf(c),
-		Fingerprint:   fingerprintOf(c),
+		Serial:        serialOf(c.Certificate),
+		Fingerprint:   fingerprintOf(c.Certificate),
 		NotBeforeUnix: c.NotBefore.Unix(),
 		NotAfterUnix:  c.NotAfter.Unix(),
 		Names:         c.DNSNames,
+		Ca:            string(c.ca),
+		Receiver:      c.receiver,
 	}
 	for _, ip := range c.IPAddresses {
 		out.Names = append(out.Names, ip.String())
@@ -97,12 +129,48 @@ func describe(c *x509.Certificate) *trust.Certificate {
 	switch {
 	case c.IsCA:
 		out.Kind = "ca"
-	case isServer(c):
+	case isServer(c.Certificate):
 		out.Kind = "server"
 	case len(c.Subject.Organization) == 1:
 		out.Role = c.Subject.Organization[0]
 	}
 	return out
+}
+
+const (
+	// lookAgain is how often the clock is read: it may be set at any time, and parts
+	// whose certificates have ended by it are cut off until they get others.
+	lookAgain = 5 * time.Second
+	// retryAfter is how long to wait where a renewal failed, which the disk decides.
+	retryAfter = time.Minute
+)
+
+// keep renews what Kubernetes' parts have been given, until ctx ends.
+func (s *server) keep(ctx context.Context) error {
+	for wait := time.Duration(0); ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = s.keep1()
+	}
+}
+
+// keep1 renews what is due and returns how long to wait.
+func (s *server) keep1() time.Duration {
+	if !s.engine.due() {
+		return lookAgain
+	}
+	done, err := s.engine.renew()
+	if err != nil {
+		s.log.Error("renew the certificates of Kubernetes' parts", "err", err)
+		return retryAfter
+	}
+	if len(done.written) > 0 {
+		s.log.Info("renewed certificates", "files", done.written)
+	}
+	return lookAgain
 }
 
 // askTimeout is how long networkd and PID 1 may take to say what the machine is
@@ -135,12 +203,4 @@ func (a asker) names(ctx context.Context) subjectNames {
 		}
 	}
 	return machineNames(host, cidrs)
-}
-
-func (s *server) PrepareKubernetes(context.Context, *trust.PrepareKubernetesRequest) (*trust.PrepareKubernetesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "trustd does not know Kubernetes yet")
-}
-
-func (s *server) IssueKubernetesClient(context.Context, *trust.IssueKubernetesClientRequest) (*trust.IssueKubernetesClientResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "trustd does not know Kubernetes yet")
 }

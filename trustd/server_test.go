@@ -27,16 +27,26 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
-var methods = map[string][]string{trust.Service: {"ListCertificates", "Claim", "IssueClient", "IssueServer", "GetPairing"}}
+var methods = map[string][]string{trust.Service: {"ListCertificates", "Claim", "IssueClient", "IssueServer", "GetPairing", "PrepareKubernetes", "IssueKubernetesClient"}}
 
 // serveState serves what is in dir as setup does, and returns a client.
 func serveState(t *testing.T, dir string, names func(context.Context) subjectNames) trust.Client {
+	t.Helper()
+	return serveBoth(t, dir, t.TempDir(), names)
+}
+
+// serveBoth is the same with the directory for Kubernetes' parts.
+func serveBoth(t *testing.T, dir, parts string, names func(context.Context) subjectNames) trust.Client {
 	t.Helper()
 	d, err := openDirectory(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := openEngine(d, time.Now, rand.Reader)
+	s, err := openShare(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEngine(d, s, time.Now, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
