@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ type machine struct {
 	early     map[int]unix.WaitStatus // ends of processes that a launch under way may have made
 	pids      map[int]*child          // running processes of daemons
 	ending    ending                  // how the machine ends, once fleet.ending
+	ends      atomic.Bool             // fleet.ending, for those who serve
 }
 
 // daemon is what PID 1 keeps for one across its processes.
@@ -202,6 +204,7 @@ func (m *machine) ordered(s os.Signal) {
 func (m *machine) end(how ending) {
 	if !m.fleet.ending {
 		m.ending = how
+		m.ends.Store(true)
 		m.log.info("stop all daemons to %v", how)
 	}
 	m.perform(m.fleet.end(time.Now()))

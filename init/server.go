@@ -82,6 +82,7 @@ func (s *machineServer) GetVersion(context.Context, *pb.GetVersionRequest) (*pb.
 		UptimeMs: up.Nano() / int64(time.Millisecond),
 		Hostname: unix.ByteSliceToString(uname.Nodename[:]),
 		RootHash: rootHash(string(cmdline)),
+		Ending:   s.m.ends.Load(),
 	}, nil
 }
 

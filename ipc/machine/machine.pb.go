@@ -69,6 +69,7 @@ type Version struct {
 	UptimeMs      int64                  `protobuf:"varint,5,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"` // since the kernel started
 	Hostname      string                 `protobuf:"bytes,6,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	RootHash      string                 `protobuf:"bytes,7,opt,name=root_hash,json=rootHash,proto3" json:"root_hash,omitempty"` // verity root hash in hex; empty where the root is not verified
+	Ending        bool                   `protobuf:"varint,8,opt,name=ending,proto3" json:"ending,omitempty"`                    // the machine is on its way down: whoever is stopped now is not started again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -150,6 +151,13 @@ func (x *Version) GetRootHash() string {
 		return x.RootHash
 	}
 	return ""
+}
+
+func (x *Version) GetEnding() bool {
+	if x != nil {
+		return x.Ending
+	}
+	return false
 }
 
 type ListDaemonsRequest struct {
@@ -1069,7 +1077,7 @@ var File_ipc_machine_machine_proto protoreflect.FileDescriptor
 const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\n" +
 	"\x19ipc/machine/machine.proto\x12\x11dactyl.machine.v1\x1a\x13ipc/auth/auth.proto\"\x13\n" +
-	"\x11GetVersionRequest\"\xbe\x01\n" +
+	"\x11GetVersionRequest\"\xd6\x01\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06kernel\x18\x02 \x01(\tR\x06kernel\x12\x12\n" +
@@ -1077,7 +1085,8 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x1b\n" +
 	"\tuptime_ms\x18\x05 \x01(\x03R\buptimeMs\x12\x1a\n" +
 	"\bhostname\x18\x06 \x01(\tR\bhostname\x12\x1b\n" +
-	"\troot_hash\x18\a \x01(\tR\brootHash\"\x14\n" +
+	"\troot_hash\x18\a \x01(\tR\brootHash\x12\x16\n" +
+	"\x06ending\x18\b \x01(\bR\x06ending\"\x14\n" +
 	"\x12ListDaemonsRequest\"J\n" +
 	"\x13ListDaemonsResponse\x123\n" +
 	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\x8e\x05\n" +
