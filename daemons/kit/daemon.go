@@ -171,32 +171,28 @@ func (d *Daemon) beat(ctx context.Context) error {
 			return err
 		case <-tick.C:
 		}
-		shrink(n)
 		for _, f := range d.alive {
 			f()
 		}
 		if err := notify(""); err != nil && err != syscall.EAGAIN {
 			return fmt.Errorf("give PID 1 a sign of life: %w", err)
 		}
+		shrink(n)
 	}
 }
 
-const (
-	// dropBeats is every how many signs of life a daemon drops its program's pages:
-	// at the first, when starting is over, and then every half minute.
-	dropBeats = 10
-	// freeBeats is the same for free pages of the heap, which cost a collection.
-	freeBeats = 100
-)
+// freeBeats is every how many signs of life a daemon gives the free pages of its heap
+// back, which costs a collection; the first time when starting is over.
+const freeBeats = 100
 
-// shrink gives back to the kernel what is not in use.
+// shrink gives back to the kernel what is not in use, just before the daemon sleeps:
+// the program's own pages each time, since all that costs is to map again, from the
+// page cache, the few that are wanted.
 func shrink(beat int) {
-	if beat%freeBeats == 0 {
+	if beat%freeBeats == 1 {
 		debug.FreeOSMemory()
 	}
-	if beat%dropBeats == 0 {
-		footprint.DropProgram()
-	}
+	footprint.DropProgram()
 }
 
 // finish answers what has been asked and waits for the jobs to end.
