@@ -1,0 +1,2 @@
+// Command etcdd keeps the database of Kubernetes.
+package main
