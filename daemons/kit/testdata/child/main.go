@@ -24,7 +24,7 @@ var children = map[string]func(context.Context, *kit.Daemon) error{
 	"files":  filesSetup,
 	"mounts": mountsSetup,
 	"answers": func(_ context.Context, d *kit.Daemon) error {
-		kube.Register(d.IPC, kubeServer{func() {}})
+		kube.Register(d.IPC, kubeServer{asked: func() {}})
 		return nil
 	},
 	"misconfigured": func(context.Context, *kit.Daemon) error { return kit.Misconfigured(errors.New("no such disk")) },
@@ -37,8 +37,11 @@ var children = map[string]func(context.Context, *kit.Daemon) error{
 	},
 }
 
-// kubeServer calls asked before it answers.
-type kubeServer struct{ asked func() }
+// kubeServer calls asked before it answers; no test calls its other methods.
+type kubeServer struct {
+	kube.Server
+	asked func()
+}
 
 func (s kubeServer) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
 	s.asked()
@@ -48,7 +51,7 @@ func (s kubeServer) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.Ge
 func servesSetup(ctx context.Context, d *kit.Daemon) error {
 	// The first answer is held back until the process has been told to end.
 	first := sync.OnceFunc(func() { d.Log.Info("asked"); <-ctx.Done() })
-	kube.Register(d.IPC, kubeServer{first})
+	kube.Register(d.IPC, kubeServer{asked: first})
 	d.OnBeat(func() { d.Log.Info("alive") })
 	d.OnStop(func(context.Context) { d.Log.Info("stopping") })
 	d.Go("wait", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
