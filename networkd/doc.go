@@ -21,6 +21,9 @@
 // number in the kernel's own table, of routes (RTPROT_DHCP, RTPROT_STATIC) and of
 // addresses (IFA_PROTO, the same numbers), so it survives networkd.
 //
+// The loopback link has one address more, 192.0.0.8: the machine's own, which pods
+// reach and the network does not, always the same, and there without any network too.
+//
 // A link's routes have the metric 1000 + its index: of two uplinks the first leads. A
 // link without carrier for 3 seconds loses its routes through gateways, not its
 // addresses, so that another uplink takes over and connections live through a

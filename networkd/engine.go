@@ -184,6 +184,9 @@ func (e *engine) settleLink(now time.Time, l link) []action {
 	if !l.up && (managed || l.kind == physical || l.kind == loopback) {
 		out = append(out, setUp{l})
 	}
+	if l.kind == loopback {
+		return append(out, e.settleSelf(l)...)
+	}
 	if !managed {
 		delete(e.clients, l.index)
 		return out
@@ -192,6 +195,21 @@ func (e *engine) settleLink(now time.Time, l link) []action {
 	out = append(out, e.settleClient(now, l, cfg.dhcp)...)
 	want := e.want(now, l, cfg)
 	return append(out, e.difference(l.index, want)...)
+}
+
+// self is an address that every machine has and that is nobody's on any network: the
+// dummy address of RFC 7600. Programs that need an address of this machine which pods
+// can reach and which never changes use it; without any network it is the only one.
+var self = netip.MustParsePrefix("192.0.0.8/32")
+
+// settleSelf gives it to the loopback link, for this machine alone: the kernel never
+// sends from it to others.
+func (e *engine) settleSelf(l link) []action {
+	there := slices.ContainsFunc(e.seen.addresses, func(a address) bool { return a.link == l.index && a.prefix == self })
+	if there || e.settings == nil {
+		return nil
+	}
+	return []action{setAddress{address{link: l.index, prefix: self, origin: fromConfig, scope: onHost}}}
 }
 
 // configOf returns what l should have, and whether that is for networkd to say.

@@ -230,7 +230,7 @@ func decodeAddress(b []byte, now time.Time) (address, bool) {
 	a.link = linkIndex(binary.NativeEndian.Uint32(b[4:]))
 	a.prefix = netip.PrefixFrom(ip, int(b[1]))
 	a.origin = originOf(mark)
-	a.scope = map[uint8]string{unix.RT_SCOPE_UNIVERSE: "global", unix.RT_SCOPE_LINK: "link", unix.RT_SCOPE_HOST: "host"}[b[3]]
+	a.scope = map[uint8]string{unix.RT_SCOPE_UNIVERSE: "global", unix.RT_SCOPE_LINK: "link", unix.RT_SCOPE_HOST: onHost}[b[3]]
 	if a.origin == fromOthers && a.scope != "global" {
 		a.origin = fromKernel
 	}
@@ -344,6 +344,9 @@ func (k *linux) deleteAddress(a address) error {
 func (a address) header() []byte {
 	h := make([]byte, unix.SizeofIfAddrmsg)
 	h[0], h[1] = family(a.prefix.Addr()), byte(a.prefix.Bits())
+	if a.scope == onHost {
+		h[3] = unix.RT_SCOPE_HOST
+	}
 	binary.NativeEndian.PutUint32(h[4:], uint32(a.link))
 	return h
 }

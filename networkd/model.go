@@ -54,7 +54,7 @@ type address struct {
 	prefix netip.Prefix // with the host's part
 	origin origin
 	until  time.Time
-	scope  string // global, link, host; only observed
+	scope  string // global, link, host; empty is global
 }
 
 // route is one route of the main table. A default route's destination is 0.0.0.0/0
@@ -68,6 +68,9 @@ type route struct {
 	origin      origin
 	onLink      bool // the gateway is reached although no address says so
 }
+
+// onHost is the scope of addresses that only the machine itself uses.
+const onHost = "host"
 
 // snapshot is all that the kernel has.
 type snapshot struct {

@@ -68,7 +68,9 @@ func (p peers) addresses(ctx context.Context, v *view) {
 	}
 	var all []string
 	for _, a := range r.Addresses {
-		all = append(all, a.Address)
+		if a.Scope != "host" && a.Origin != "other" { // nobody reaches the machine's own or a pod network's
+			all = append(all, a.Address)
+		}
 	}
 	all = reachable(all)
 	v.addresses = &all

@@ -24,6 +24,7 @@ type world struct {
 	machineServer
 	networkServer
 	trustServer
+	kubeServer
 	noKube bool
 }
 
@@ -31,6 +32,7 @@ type (
 	machineServer = machine.Server
 	networkServer = network.Server
 	trustServer   = trust.Server
+	kubeServer    = kube.Server
 )
 
 func (w *world) GetVersion(context.Context, *machine.GetVersionRequest) (*machine.Version, error) {
@@ -42,7 +44,7 @@ func (w *world) ListDaemons(context.Context, *machine.ListDaemonsRequest) (*mach
 }
 
 func (w *world) ListAddresses(context.Context, *network.ListAddressesRequest) (*network.ListAddressesResponse, error) {
-	return &network.ListAddressesResponse{Addresses: []*network.Address{{Link: "lo", Address: "127.0.0.1/8"}, {Link: "eth0", Address: "10.0.2.15/24"}}}, nil
+	return &network.ListAddressesResponse{Addresses: []*network.Address{{Link: "lo", Address: "127.0.0.1/8"}, {Link: "lo", Address: "192.0.0.8/32", Scope: "host"}, {Link: "cni0", Address: "10.244.0.1/24", Origin: "other"}, {Link: "eth0", Address: "10.0.2.15/24"}}}, nil
 }
 
 func (w *world) GetPairing(context.Context, *trust.GetPairingRequest) (*trust.Pairing, error) {
