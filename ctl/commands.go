@@ -11,9 +11,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dactyl-os/dactyl/ipc/config"
+	"github.com/dactyl-os/dactyl/ipc/etcd"
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
+	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/ipc/storage"
 	systime "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
@@ -28,6 +30,7 @@ type command struct {
 	flags    func(*pflag.FlagSet)
 	complete func(*call) []string // values of the first argument
 	run      func(*call) error
+	hidden   bool // for programs, not for people
 	sub      []command
 }
 
@@ -49,8 +52,8 @@ func commands() []command {
 			{use: "remove NAME", short: "Forget a machine and its credentials", flags: consentFlags,
 				complete: contextNames, run: removeContext},
 		}},
-		{use: "daemons", short: "List daemons with their state and confinement",
-			run: query(machineapi.NewClient, machineapi.Client.ListDaemons, daemonTable)},
+		{use: "daemons", short: "List daemons with their state and confinement", flags: daemonFlags,
+			run: call1(machineapi.NewClient, machineapi.Client.ListDaemons, showDaemons)},
 		{use: "graph", short: "List who may call whom",
 			run: query(machineapi.NewClient, machineapi.Client.GetGraph, graphTable)},
 		{use: "restart DAEMON", short: "Restart a daemon without losing a call", example: "  dactyl restart networkd",
@@ -75,8 +78,27 @@ func commands() []command {
 		{use: "config", short: "The machine's YAML", sub: []command{
 			{use: "show", short: "Print the YAML in force", run: call1(config.NewClient, config.Client.GetConfig, showConfig)},
 		}},
-		{use: "kube", short: "Kubernetes", sub: []command{
-			{use: "status", short: "Show how Kubernetes is", run: query(kube.NewClient, kube.Client.GetStatus, kubeTable)},
+		{use: "kubeconfig", short: "Print a kubeconfig for the cluster", long: kubeconfigLong,
+			example: "  dactyl kubeconfig > k && kubectl --kubeconfig k get nodes\n  dactyl kubeconfig --exec > ~/.kube/config",
+			flags:   kubeconfigFlags, run: showKubeconfig},
+		{use: "kube", short: "Kubernetes on the machine", sub: []command{
+			{use: "status", short: "Show the node and every component: how it is, and what it waits for",
+				run: call1(kube.NewClient, kube.Client.GetStatus, showKube)},
+			{use: "restart COMPONENT", short: "Restart a component; pods run on", example: "  dactyl kube restart kubelet",
+				complete: componentNames, run: restartComponent},
+			{use: "credential", short: "Print a certificate for kubectl", flags: credentialFlags, hidden: true, run: showCredential},
+		}},
+		{use: "image", short: "Images that pods start from without a registry", sub: []command{
+			{use: "list", short: "List images", run: call1(pods.NewClient, pods.Client.ListImages, showImages)},
+			{use: "load FILE", short: "Send an image to the machine", long: loadLong,
+				example: "  dactyl image load app.tar\n  docker save app:1 | dactyl image load -",
+				flags:   loadFlags, run: loadImage},
+			{use: "remove NAME", short: "Remove an image with all its names", complete: imageNames, run: removeImage},
+		}},
+		{use: "etcd", short: "The cluster's database", sub: []command{
+			{use: "status", short: "Show how it is", run: query(etcd.NewClient, etcd.Client.GetStatus, etcdTable)},
+			{use: "snapshot FILE", short: "Save it to a file", long: snapshotLong,
+				example: "  dactyl etcd snapshot cluster.db\n  dactyl etcd snapshot - | age -r age1… > cluster.db.age", run: saveSnapshot},
 		}},
 		{use: "trust", short: "What the machine knows of certificates", sub: []command{
 			{use: "certs", short: "List certificates and CAs", run: query(trust.NewClient, trust.Client.ListCertificates, certificateTable)},
@@ -139,7 +161,7 @@ machine, 64 wrong command line, 130 interrupted.`
 
 func (a *app) add(parent *cobra.Command, table []command) {
 	for _, c := range table {
-		cmd := &cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: arguments, RunE: a.runner(c.run)}
+		cmd := &cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: arguments, RunE: a.runner(c.run), Hidden: c.hidden}
 		if c.flags != nil {
 			c.flags(cmd.Flags())
 		}

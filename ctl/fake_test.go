@@ -42,14 +42,20 @@ type fake struct {
 	caKey     *ecdsa.PrivateKey
 	names     []string // of its server certificate
 	loseClaim bool
-	stop      func() // ends the API once its calls are answered; set by serve
-	peer      ipc.Conn
-	routes    map[string]route
+
+	noCluster   bool
+	badSnapshot bool // its digest is another's
+	cutSnapshot bool // its last part is missing
+
+	stop   func() // ends the API once its calls are answered; set by serve
+	peer   ipc.Conn
+	routes map[string]route
 
 	mu      sync.Mutex // guards what follows
 	boot    int
 	claimed []byte // CSR's key that has claimed
 	admin   []byte // its certificate
+	issued  int    // Kubernetes certificates
 }
 
 func newFake(t *testing.T) *fake {

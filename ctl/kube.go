@@ -1,9 +1,87 @@
 package main
 
-import "github.com/dactyl-os/dactyl/ipc/kube"
+import (
+	"fmt"
 
-func kubeTable(r *kube.GetStatusResponse) table {
-	t := table{header: []string{"CONFIGURED", "MESSAGE"}}
-	t.add(yes(r.Configured), r.Message)
+	"github.com/dactyl-os/dactyl/ipc/kube"
+)
+
+// showKube prints what the cluster says of the node, and then its components. A
+// machine without a cluster has none.
+func showKube(c *call, r *kube.GetStatusResponse) error {
+	if c.output != asTable {
+		return c.show(r, nil)
+	}
+	node := nodeTable(r)
+	if err := node.write(c.stdout); err != nil || len(r.Components) == 0 {
+		return err
+	}
+	fmt.Fprintln(c.stdout)
+	parts := componentTable(r)
+	return parts.write(c.stdout)
+}
+
+func nodeTable(r *kube.GetStatusResponse) table {
+	t := table{header: []string{"CLUSTER", "NODE", "ADDRESS", "READY", "SINCE", "MESSAGE"}}
+	since := ""
+	if r.NodeReady {
+		since = millis(r.NodeReadyMs)
+	}
+	t.add(r.Cluster, r.Node, r.Address, yes(r.Ready), since, r.Message)
 	return t
+}
+
+func componentTable(r *kube.GetStatusResponse) table {
+	t := table{header: []string{"COMPONENT", "STATE", "HEALTH", "SINCE", "VERSION", "PID", "UID", "MEMORY", "RESTARTS", "WAITING-FOR", "REASON"}}
+	for _, c := range r.Components {
+		pid, memory, since := "", "", ""
+		if c.Pid != 0 {
+			pid, memory = decimal(c.Pid), size(c.MemoryBytes)
+		}
+		if health(c) != "" {
+			since = millis(c.SinceMs)
+		}
+		t.add(c.Name, c.State, health(c), since, c.Version, pid, decimal(c.Uid), memory, decimal(c.Restarts), c.WaitingFor, c.Reason)
+	}
+	return t
+}
+
+// health is empty of a component that does not run: there is nothing to ask.
+func health(c *kube.Component) string {
+	switch {
+	case c.Healthy:
+		return "ok"
+	case c.State == "up":
+		return "failing"
+	}
+	return ""
+}
+
+func restartComponent(c *call) error {
+	return c.withMachine(func(s *session) error {
+		answer, err := kube.NewClient(s).RestartComponent(c.ctx, &kube.RestartComponentRequest{Name: c.args[0]})
+		if err != nil {
+			return err
+		}
+		return c.show(answer, func() table {
+			return table{[]string{"COMPONENT", "PID"}, [][]string{{c.args[0], decimal(answer.Pid)}}}
+		})
+	})
+}
+
+// componentNames completes the name of a component.
+func componentNames(c *call) (names []string) {
+	s, err := c.connect()
+	if err != nil {
+		return nil
+	}
+	defer s.close()
+	answer, err := kube.NewClient(s).GetStatus(c.ctx, &kube.GetStatusRequest{})
+	if err != nil {
+		return nil
+	}
+	for _, part := range answer.Components {
+		names = append(names, part.Name)
+	}
+	return names
 }

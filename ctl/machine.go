@@ -12,6 +12,22 @@ import (
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 )
 
+func daemonFlags(f *pflag.FlagSet) {
+	f.BoolP("all", "a", false, "also programs that run on request and are idle")
+}
+
+// showDaemons leaves out of the table what does not run because nobody wants it to.
+func showDaemons(c *call, r *machineapi.ListDaemonsResponse) error {
+	if c.output == asTable && !c.isSet("all") {
+		all := len(r.Daemons)
+		r.Daemons = slices.DeleteFunc(r.Daemons, func(d *machineapi.Daemon) bool { return d.State == "idle" })
+		if idle := all - len(r.Daemons); idle > 0 {
+			c.note("programs that run on request and are idle now: %d (--all shows them)", idle)
+		}
+	}
+	return c.show(r, func() table { return daemonTable(r) })
+}
+
 func daemonTable(r *machineapi.ListDaemonsResponse) table {
 	t := table{header: []string{"NAME", "STATE", "PID", "UID", "UPTIME", "RESTARTS", "MEMORY", "CAPABILITIES", "NAMESPACES", "SECCOMP", "LANDLOCK", "NOTE"}}
 	for _, d := range r.Daemons {
@@ -27,9 +43,30 @@ func daemonTable(r *machineapi.ListDaemonsResponse) table {
 			note = first(note, "replaced")
 		}
 		t.add(d.Name, d.State, pid, decimal(d.Uid), uptime, decimal(d.Restarts), memory,
-			list(d.Capabilities), list(owned(d.Namespaces)), d.Seccomp, landlock, note)
+			some(d.Capabilities), namespaces(d), d.Seccomp, landlock, note)
 	}
 	return t
+}
+
+// fewCapabilities is how many are shown by name: a domain of pods has nearly all.
+const fewCapabilities = 5
+
+// some writes a list that may be long: the number of all and the first.
+func some(capabilities []string) string {
+	if len(capabilities) <= fewCapabilities {
+		return list(capabilities)
+	}
+	return fmt.Sprintf("%d:%s,…", len(capabilities), list(capabilities[:2]))
+}
+
+// namespaces names those that a daemon does not share with the machine, behind the
+// domain that it shares them with.
+func namespaces(d *machineapi.Daemon) string {
+	own := list(owned(d.Namespaces))
+	if d.Domain != "" {
+		return d.Domain + ":" + own
+	}
+	return own
 }
 
 // owned returns the namespaces that a daemon does not share with the machine.

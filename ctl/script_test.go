@@ -38,27 +38,29 @@ func TestScripts(t *testing.T) {
 // setupMachines gives a script machines at these addresses:
 //
 //	ADDRESS   whose admin, operator and reader are contexts here; also claimable
-//	OTHER     of another CA
+//	OTHER     of another CA, without a cluster; context bare
 //	FORGED    which shows ADDRESS's CA behind a certificate that is not from it
 //	NAT       which calls itself 192.0.2.10
-//	LOSSY     which loses the answer to the first claim
+//	LOSSY     which loses the answer to the first claim, and the end of a snapshot; context lossy
 //
 // CODE, OTHER_CODE, NAT_CODE and LOSSY_CODE are their pairing codes.
 func setupMachines(t *testing.T, e *testscript.Env) {
 	home := newFake(t)
 	address := home.serve(home.chain())
 	other := newFake(t)
+	other.noCluster, other.badSnapshot = true, true
 	nat := newFake(t)
 	nat.names = []string{"192.0.2.10"}
 	lossy := newFake(t)
-	lossy.loseClaim = true
+	lossy.loseClaim, lossy.cutSnapshot = true, true
 	e.Setenv("ADDRESS", address)
-	e.Setenv("OTHER", other.serve(other.chain()))
+	bare, lossyAt := other.serve(other.chain()), lossy.serve(lossy.chain())
+	e.Setenv("OTHER", bare)
 	forged := other.chain()
 	forged.Certificate[1] = home.ca.Raw
 	e.Setenv("FORGED", other.serve(forged))
 	e.Setenv("NAT", nat.serve(nat.chain()))
-	e.Setenv("LOSSY", lossy.serve(lossy.chain()))
+	e.Setenv("LOSSY", lossyAt)
 	for name, f := range map[string]*fake{"CODE": home, "OTHER_CODE": other, "NAT_CODE": nat, "LOSSY_CODE": lossy} {
 		e.Setenv(name, f.code().String())
 	}
@@ -78,6 +80,8 @@ func setupMachines(t *testing.T, e *testscript.Env) {
 		all.put(home.context("old-reader", address, "reader", -20*time.Hour, time.Hour))
 		all.put(home.context("ended", address, "admin", -2*time.Hour, -time.Hour))
 		all.put(other.context("stranger", address, "admin", -time.Hour, 30*day))
+		all.put(other.context("bare", bare, "admin", -time.Hour, 30*day))
+		all.put(lossy.context("lossy", lossyAt, "admin", -time.Hour, 30*day))
 		mixed := other.context("unknown", address, "admin", -time.Hour, 30*day)
 		mixed.Authority = toPEM(pemCertificate, home.ca.Raw)
 		all.put(mixed)

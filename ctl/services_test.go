@@ -16,10 +16,12 @@ import (
 	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/config"
 	"github.com/dactyl-os/dactyl/ipc/dev"
+	"github.com/dactyl-os/dactyl/ipc/etcd"
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/log"
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
+	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/ipc/storage"
 	systime "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
@@ -43,7 +45,9 @@ func (f *fake) register(r ipc.Registrar) {
 	storage.Register(r, fakeStorage{})
 	systime.Register(r, fakeTime{})
 	config.Register(r, fakeConfig{})
-	kube.Register(r, fakeKube{})
+	kube.Register(r, fakeKube{f})
+	pods.Register(r, fakePods{})
+	etcd.Register(r, fakeEtcd{f})
 	trust.Register(r, fakeTrust{f})
 	dev.Register(r, fakeDev{f})
 }
@@ -68,6 +72,9 @@ func (fakeMachine) ListDaemons(context.Context, *machineapi.ListDaemonsRequest) 
 			Capabilities: []string{"NET_ADMIN", "NET_RAW"}, Bounding: []string{"NET_ADMIN", "NET_RAW"},
 			Namespaces: map[string]bool{"mnt": true, "net": false}, Seccomp: "filter", NoNewPrivs: true, Landlock: 6, Replaced: true},
 		{Name: "timed", State: "backoff", Reason: "exit 111\x1b[2J", Tier: 5, Uid: 105, Restarts: 7, Seccomp: "off"},
+		{Name: "etcdd", State: "idle", Tier: 5, Uid: 110, OnRequest: true},
+		{Name: "kubelet", State: "up", Tier: 8, Pid: 90, UptimeMs: 61000, MemoryBytes: 48 << 20, OnRequest: true, Domain: "pods", Seccomp: "off",
+			Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "SYS_ADMIN"}, Namespaces: map[string]bool{"mnt": true, "pid": true, "net": false}},
 	}}, nil
 }
 
@@ -237,19 +244,143 @@ func (fakeConfig) GetTime(context.Context, *config.GetTimeRequest) (*config.Time
 	return nil, errors.New("nobody outside may call this")
 }
 
-type fakeKube struct{}
+func (fakeConfig) GetKubernetes(context.Context, *config.GetKubernetesRequest) (*config.Kubernetes, error) {
+	return nil, errors.New("nobody outside may call this")
+}
 
-func (fakeKube) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
-	return &kube.GetStatusResponse{Message: "no cluster configured"}, nil
+type fakeKube struct{ *fake }
+
+func (f fakeKube) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
+	if f.noCluster {
+		return &kube.GetStatusResponse{Message: "no cluster configured"}, nil
+	}
+	return &kube.GetStatusResponse{
+		Configured: true, Message: "kubelet is not healthy", Cluster: "home", Node: "node-1", Address: "10.0.2.15", NodeReady: true, NodeReadyMs: 5000,
+		Components: []*kube.Component{
+			{Name: "etcdd", State: "up", Version: "3.6.16", Pid: 40, Uid: 110, MemoryBytes: 47 << 20, Healthy: true, SinceMs: 312000},
+			{Name: "kube-apiserver", State: "up", Version: "v1.36.3", Pid: 41, Uid: 111, MemoryBytes: 219 << 20, Restarts: 1, Healthy: true, SinceMs: 61000},
+			{Name: "kubelet", State: "up", Version: "v1.36.3", Pid: 44, MemoryBytes: 46 << 20, SinceMs: 1200, Reason: "/healthz: connection refused"},
+			{Name: "coredns", State: "idle", Uid: 114, WaitingFor: "kube-apiserver", Reason: "its DNS needs Services"},
+		}}, nil
+}
+
+func (fakeKube) RestartComponent(_ context.Context, r *kube.RestartComponentRequest) (*kube.RestartComponentResponse, error) {
+	switch r.Name {
+	case "kubelet":
+		return &kube.RestartComponentResponse{Pid: 91}, nil
+	case "coredns":
+		return nil, status.Error(codes.FailedPrecondition, "coredns is not running yet: it waits for kube-apiserver")
+	}
+	return nil, status.Errorf(codes.NotFound, "no component %q", r.Name)
+}
+
+func (f fakeKube) GetKubeconfigInfo(context.Context, *kube.GetKubeconfigInfoRequest) (*kube.KubeconfigInfo, error) {
+	if f.noCluster {
+		return nil, status.Error(codes.FailedPrecondition, "no cluster configured")
+	}
+	return &kube.KubeconfigInfo{
+		Cluster: "home", Servers: []string{"https://10.0.2.15:6443", "https://127.0.0.1:6443"}, Authority: []byte(toPEM(pemCertificate, f.ca.Raw)),
+	}, nil
+}
+
+// fakePods has two images and takes archives that begin with "tar ".
+type fakePods struct{}
+
+func (fakePods) GetRuntime(context.Context, *pods.GetRuntimeRequest) (*pods.Runtime, error) {
+	return &pods.Runtime{Serving: true, Name: "containerd", Version: "v2.3.7", NetworkReady: true}, nil
+}
+
+func (fakePods) ListPods(context.Context, *pods.ListPodsRequest) (*pods.ListPodsResponse, error) {
+	return &pods.ListPodsResponse{}, nil
+}
+
+func (fakePods) ListImages(context.Context, *pods.ListImagesRequest) (*pods.ListImagesResponse, error) {
+	return &pods.ListImagesResponse{DiskFreeBytes: 3 << 30, Images: []*pods.Image{
+		{Id: "sha256:0123456789abcdef", Names: []string{"docker.io/library/app:1", "docker.io/library/app:latest"}, SizeBytes: 4 << 20},
+		{Id: "sha256:fedcba9876543210", Names: []string{"registry.k8s.io/pause:3.10.1"}, SizeBytes: 5752, System: true},
+		{Id: "sha256:00", SizeBytes: 1},
+	}}, nil
+}
+
+func (fakePods) LoadImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+	head, err := from.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if head.Header == nil || len(head.Chunk) > 0 {
+		return nil, status.Error(codes.InvalidArgument, "the first message is a header")
+	}
+	var archive []byte
+	for {
+		next, err := from.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		archive = append(archive, next.Chunk...)
+	}
+	if want := head.Header.SizeBytes; want != 0 && want != uint64(len(archive)) {
+		return nil, status.Errorf(codes.InvalidArgument, "%d bytes came, %d were said", len(archive), want)
+	}
+	if !bytes.HasPrefix(archive, []byte("tar ")) {
+		return nil, status.Error(codes.InvalidArgument, "not an image archive: want what docker save writes, or a tar of an OCI layout")
+	}
+	name := head.Header.Name
+	if name == "" {
+		name = "docker.io/library/app:2"
+	}
+	return &pods.LoadImageResponse{Images: []*pods.LoadedImage{{Id: "sha256:abcdef0123456789", Names: []string{name}, SizeBytes: uint64(len(archive))}}}, nil
+}
+
+func (fakePods) RemoveImage(_ context.Context, r *pods.RemoveImageRequest) (*pods.RemoveImageResponse, error) {
+	switch r.Name {
+	case "app:1":
+		return &pods.RemoveImageResponse{Names: []string{"docker.io/library/app:1", "docker.io/library/app:latest"}}, nil
+	case "registry.k8s.io/pause:3.10.1":
+		return nil, status.Errorf(codes.FailedPrecondition, "%s belongs to the system", r.Name)
+	}
+	return nil, status.Errorf(codes.NotFound, "no image %q", r.Name)
+}
+
+// fakeEtcd streams a snapshot in parts.
+type fakeEtcd struct{ *fake }
+
+func (f fakeEtcd) GetStatus(context.Context, *etcd.GetStatusRequest) (*etcd.Status, error) {
+	return &etcd.Status{
+		Serving: true, Version: "3.6.16", SizeBytes: 20 << 20, InUseBytes: 3 << 20, QuotaBytes: 2 << 30, Revision: 812, RaftIndex: 1043,
+		RaftApplied: 1043, RaftTerm: 3, Member: "8e9e05c52164694d", LastBackupUnixNs: epoch * 1e9,
+	}, nil
+}
+
+func (f fakeEtcd) Snapshot(_ context.Context, _ *etcd.SnapshotRequest, to ipc.Sender[*etcd.SnapshotPart]) error {
+	content := bytes.Repeat([]byte("every secret of the cluster\n"), 4096)
+	sum := sha256.Sum256(content)
+	if f.badSnapshot {
+		sum[0] ^= 1
+	}
+	file := append(content, sum[:]...)
+	for len(file) > 0 {
+		n := min(len(file), 30001)
+		if f.cutSnapshot && n == len(file) {
+			return nil
+		}
+		if err := to.Send(&etcd.SnapshotPart{Data: file[:n], LeftBytes: int64(len(file) - n)}); err != nil {
+			return err
+		}
+		file = file[n:]
+	}
+	return nil
 }
 
 type fakeTrust struct{ *fake }
 
 func (fakeTrust) ListCertificates(context.Context, *trust.ListCertificatesRequest) (*trust.ListCertificatesResponse, error) {
 	return &trust.ListCertificatesResponse{Certificates: []*trust.Certificate{
-		{Kind: "ca", Subject: "Dactyl OS CA", Serial: "01", Fingerprint: "ab12", NotBeforeUnix: epoch, NotAfterUnix: epoch + 315360000},
-		{Kind: "server", Subject: "node-1", Serial: "02", Fingerprint: "cd34", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Names: []string{"127.0.0.1", "localhost"}},
-		{Kind: "client", Subject: "alice", Role: "admin", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400},
+		{Kind: "ca", Subject: "Dactyl OS CA", Ca: "os", Serial: "01", Fingerprint: "ab12", NotBeforeUnix: epoch, NotAfterUnix: epoch + 315360000},
+		{Kind: "server", Subject: "node-1", Ca: "os", Serial: "02", Fingerprint: "cd34", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Names: []string{"127.0.0.1", "localhost"}},
+		{Kind: "client", Subject: "alice", Role: "admin", Ca: "os", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400},
 	}}, nil
 }
 
@@ -292,6 +423,22 @@ func (f fakeTrust) IssueClient(_ context.Context, r *trust.IssueClientRequest) (
 	}
 	cert := f.client(r.Name, r.Role, ttl, csr.PublicKey)
 	return &trust.IssueClientResponse{Certificate: cert.Raw, Authority: f.ca.Raw}, nil
+}
+
+func (f fakeTrust) IssueKubernetesClient(_ context.Context, r *trust.IssueKubernetesClientRequest) (*trust.IssueKubernetesClientResponse, error) {
+	csr, err := x509.ParseCertificateRequest(r.Csr)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "CSR: %v", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.issued++
+	cert := f.client(fmt.Sprintf("%s, number %d", r.Name, f.issued), "dactyl:admins", time.Duration(r.TtlS)*time.Second, csr.PublicKey)
+	return &trust.IssueKubernetesClientResponse{Certificate: cert.Raw, Authority: f.ca.Raw}, nil
+}
+
+func (fakeTrust) PrepareKubernetes(context.Context, *trust.PrepareKubernetesRequest) (*trust.PrepareKubernetesResponse, error) {
+	return nil, errors.New("nobody outside may call this")
 }
 
 func (fakeTrust) IssueServer(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {

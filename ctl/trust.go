@@ -23,9 +23,9 @@ const (
 const maxTTL = 365 * 24 * time.Hour
 
 func certificateTable(r *trust.ListCertificatesResponse) table {
-	t := table{header: []string{"KIND", "SUBJECT", "ROLE", "NOT-BEFORE", "NOT-AFTER", "NAMES", "SERIAL", "FINGERPRINT"}}
+	t := table{header: []string{"KIND", "SUBJECT", "ROLE", "NOT-BEFORE", "NOT-AFTER", "NAMES", "SERIAL", "FINGERPRINT", "CA", "RECEIVER"}}
 	for _, c := range r.Certificates {
-		t.add(c.Kind, c.Subject, c.Role, seconds(c.NotBeforeUnix), seconds(c.NotAfterUnix), list(c.Names), c.Serial, c.Fingerprint)
+		t.add(c.Kind, c.Subject, c.Role, seconds(c.NotBeforeUnix), seconds(c.NotAfterUnix), list(c.Names), c.Serial, c.Fingerprint, c.Ca, c.Receiver)
 	}
 	return t
 }
