@@ -10,7 +10,7 @@ import (
 
 const (
 	maxConns          = 512
-	maxConnsOfOne     = 64
+	maxConnsOfOne     = 32
 	maxStrangers      = 64
 	maxStrangersOfOne = 16
 	prefixOfOne       = 64 // bits of an IPv6 address that stand for one client

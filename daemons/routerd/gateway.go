@@ -22,6 +22,7 @@ type gateway struct {
 	now   func() time.Time
 	log   *slog.Logger
 
+	arriving  *arrivals
 	strangers trickle         // lets through a few of strangers' lines
 	ending    context.Context // done when the process is to finish
 }
@@ -45,7 +46,7 @@ func (g *gateway) streams(service any, s grpc.ServerStream, info *grpc.StreamSer
 		if r.conn == nil {
 			return handle(service, s)
 		}
-		return g.carry(s, r)
+		return g.carry(s, r, at.caller.name)
 	})
 }
 
@@ -81,14 +82,14 @@ func (g *gateway) logged(ctx context.Context, path string, call func(*session) e
 }
 
 // carry passes one call on to its daemon and the answer back.
-func (g *gateway) carry(s grpc.ServerStream, r *route) error {
+func (g *gateway) carry(s grpc.ServerStream, r *route, caller string) error {
 	switch {
 	case r.method.ServerStream:
-		return g.download(s, r)
+		return g.download(s, r, caller)
 	case r.method.ClientStream:
-		return g.upload(s, r)
+		return g.upload(s, r, caller)
 	}
-	request, err := receive(s)
+	request, err := g.receive(s, caller)
 	if err != nil {
 		return err
 	}
@@ -101,8 +102,8 @@ func (g *gateway) carry(s grpc.ServerStream, r *route) error {
 
 // download carries one request and any number of answers. It ends when the
 // process does: it may be one that never ends by itself.
-func (g *gateway) download(s grpc.ServerStream, r *route) error {
-	request, err := receive(s)
+func (g *gateway) download(s grpc.ServerStream, r *route, caller string) error {
+	request, err := g.receive(s, caller)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (g *gateway) download(s grpc.ServerStream, r *route) error {
 }
 
 // upload carries any number of messages and one answer.
-func (g *gateway) upload(s grpc.ServerStream, r *route) error {
+func (g *gateway) upload(s grpc.ServerStream, r *route, caller string) error {
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	to, err := r.conn.Open(ctx, &r.method, nil)
@@ -128,15 +129,14 @@ func (g *gateway) upload(s grpc.ServerStream, r *route) error {
 		return err
 	}
 	for {
-		var in frame
-		err := s.RecvMsg(&in)
+		in, err := g.next(s, caller)
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		if to.SendMsg(ipc.Raw(in.b)) != nil {
+		if to.SendMsg(in) != nil {
 			break // the daemon has enough; its answer says why
 		}
 	}
@@ -163,12 +163,18 @@ func (g *gateway) streamEnd(s grpc.ServerStream, err error) error {
 }
 
 // receive returns the one message of a request.
-func receive(s grpc.ServerStream) (proto.Message, error) {
-	var in frame
-	switch err := s.RecvMsg(&in); {
-	case err == io.EOF:
+func (g *gateway) receive(s grpc.ServerStream, caller string) (proto.Message, error) {
+	m, err := g.next(s, caller)
+	if err == io.EOF {
 		return nil, status.Error(codes.InvalidArgument, "no request message")
-	case err != nil:
+	}
+	return m, err
+}
+
+// next returns the caller's next message.
+func (g *gateway) next(s grpc.ServerStream, caller string) (proto.Message, error) {
+	in := new(frame)
+	if err := g.arriving.receive(s.Context(), caller, func() error { return s.RecvMsg(in) }); err != nil {
 		return nil, err
 	}
 	return ipc.Raw(in.b), nil

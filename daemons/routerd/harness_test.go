@@ -35,6 +35,9 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
+// testArrival is how long a request may take in tests.
+const testArrival = 500 * time.Millisecond
+
 const (
 	listLinks     = "/" + network.Service + "/ListLinks"
 	listRoutes    = "/" + network.Service + "/ListRoutes"
@@ -314,7 +317,7 @@ func (f *fixture) gateway(t testing.TB) *server {
 		t.Fatal(err)
 	}
 	k := newKeeper(f.ca.issue("127.0.0.1"), time.Now, logger)
-	s := newServer(&gateway{table: tab, now: time.Now, log: logger}, newSchema(protoregistry.GlobalFiles, tab), k, newGate(again(t, f.port), logger))
+	s := newServer(&gateway{table: tab, now: time.Now, log: logger, arriving: newArrivals(testArrival)}, newSchema(protoregistry.GlobalFiles, tab), k, newGate(again(t, f.port), logger))
 	ctx, cancel := context.WithCancel(context.Background())
 	var jobs sync.WaitGroup
 	jobs.Go(func() { k.keep(ctx) })

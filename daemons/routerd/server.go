@@ -32,7 +32,7 @@ const (
 	// Windows are how much a client may send before it is read: fixed, so that
 	// memory is bounded, and enough for a 10 ms round trip at 100 Mbit/s.
 	streamWindow     = 128 << 10
-	connectionWindow = 512 << 10
+	connectionWindow = 256 << 10
 	bufferBytes      = 8 << 10 // of a connection, each way
 )
 

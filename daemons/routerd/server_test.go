@@ -163,6 +163,57 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// Whoever opens calls and never finishes their requests keeps nobody else out, holds
+// no more than its places, and is told so in the end.
+func TestUnfinishedRequests(t *testing.T) {
+	f := start(t)
+	slow := f.dial(f.ca.client("slow", []string{"reader"}))
+	var calls []grpc.ClientStream
+	for range 2 * maxArriving {
+		c, err := slow.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, listLinks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls = append(calls, c)
+	}
+	a := f.server.gateway.arriving
+	eventually(t, func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.of["slow"] == maxArrivingOfOne
+	})
+	other := f.dial(f.ca.client("other", []string{"reader"}))
+	if err := other.Invoke(t.Context(), listLinks, &network.ListLinksRequest{}, new(network.ListLinksResponse)); err != nil {
+		t.Errorf("another caller meanwhile: %v", err)
+	}
+	for _, c := range calls {
+		if err := c.RecvMsg(new(network.ListLinksResponse)); status.Code(err) != codes.DeadlineExceeded {
+			t.Fatalf("unfinished request: %v, want DeadlineExceeded", err)
+		}
+	}
+	eventually(t, func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.all == 0 && len(a.of) == 0
+	})
+}
+
+// eventually waits until f is true.
+func eventually(t *testing.T, f func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("it did not come to that within 20 s")
+		}
+	}
+}
+
 func TestServerStream(t *testing.T) {
 	f := start(t)
 	c := f.dial(f.ca.client("bob", []string{"reader"}))
@@ -648,7 +699,7 @@ func TestNoCertificateYet(t *testing.T) {
 		}
 		return issue(ctx, r)
 	}, time.Now, f.server.gateway.log)
-	s := newServer(&gateway{table: f.server.gateway.table, now: time.Now, log: f.server.gateway.log}, newSchema(nil, nil), k, newGate(again(t, f.port), f.server.gateway.log))
+	s := newServer(&gateway{table: f.server.gateway.table, now: time.Now, log: f.server.gateway.log, arriving: newArrivals(testArrival)}, newSchema(nil, nil), k, newGate(again(t, f.port), f.server.gateway.log))
 	ctx, cancel := context.WithCancel(t.Context())
 	var jobs sync.WaitGroup
 	jobs.Go(func() { k.keep(ctx) })
