@@ -56,6 +56,7 @@ func TestPrograms(t *testing.T) {
 		{"kubernetes", "kube-scheduler", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
 		{"kubernetes", "kubelet", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
 		{"kubernetes", "containerd", "--version", " {github.com/containerd/containerd/v2} "},
+		{"kubernetes", "coredns", "-plugins", " kubernetes\n"},
 		{"kubernetes", "kubernetes", "", "kube-controller-manager\n"},
 		{"containerd-shim-runc-v2", "containerd-shim-runc-v2", "-v", "  Version:  {github.com/containerd/containerd/v2}\n"},
 		{"cni", "bridge", "", "CNI bridge plugin {github.com/containernetworking/plugins}\n"},
@@ -63,7 +64,6 @@ func TestPrograms(t *testing.T) {
 		{"cni", "loopback", "", "CNI loopback plugin {github.com/containernetworking/plugins}\n"},
 		{"cni", "portmap", "", "CNI portmap plugin {github.com/containernetworking/plugins}\n"},
 		{"runc", "runc", "--version", "runc version 1."},
-		{"coredns", "coredns", "-plugins", "\nkubernetes\n"},
 	} {
 		t.Run(want.name, func(t *testing.T) {
 			program, w := built(t, want.program), testWorkshop(t)

@@ -63,11 +63,6 @@ var Packages = []Package{
 		Install: []string{"/lib/pods/bin/containerd-shim-runc-v2"},
 	},
 	{
-		Name: "coredns", Dir: "coredns", Import: ".",
-		Module:  "github.com/coredns/coredns",
-		Install: []string{"/lib/coredns/coredns"},
-	},
-	{
 		Name: "kubernetes", Dir: "kubernetes", Import: ".",
 		Module: kubernetes,
 		Vars: []string{
@@ -81,6 +76,8 @@ var Packages = []Package{
 			"k8s.io/client-go/pkg/version.gitVersion={" + kubernetes + "}",
 			"k8s.io/client-go/pkg/version.gitCommit=",
 		},
+		// In its own root a component of the control plane sees the file under its own
+		// name. What runs beside pods is looked up on PATH, by links.
 		Install: []string{
 			"/lib/kubernetes/kubernetes",
 			"/lib/pods/bin/containerd", "/lib/pods/bin/kubelet", "/lib/pods/bin/kube-proxy",

@@ -1,6 +1,6 @@
-// Command kubernetes is every Kubernetes component of a node and containerd in one
-// program. The name it is started under says which of them it is, as in busybox:
-// they share most of their code, and one copy of it is a third of the size of six.
+// Command kubernetes is every Kubernetes component of a node, containerd and CoreDNS in
+// one program. The name it is started under says which of them it is, as in busybox:
+// they share most of their code, and one copy of it is a third of the size of seven.
 package main
 
 import (
@@ -18,17 +18,22 @@ var components = map[string]func() int{
 	"kube-scheduler":          scheduler,
 	"kube-proxy":              proxy,
 	"kubelet":                 kubelet,
+	"coredns":                 coredns,
 	"containerd":              containerd,
 }
 
 func main() {
-	run, ok := components[filepath.Base(os.Args[0])]
+	name := filepath.Base(os.Args[0])
+	run, ok := components[name]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "%s: no such component; start it under one of these names:\n", os.Args[0])
 		for _, name := range names() {
 			fmt.Fprintln(os.Stderr, "  "+name)
 		}
 		os.Exit(100) // misconfigured, as daemons/abi defines it: a restart would not help
+	}
+	if name != "coredns" {
+		dropCorednsFlags()
 	}
 	os.Exit(run())
 }
