@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/url"
 	"time"
@@ -173,19 +170,11 @@ func (c *call) issueKube(s *session, name string, ttl time.Duration) (kubeCertif
 	if err != nil {
 		return kubeCertificate{}, err
 	}
-	cert, err := checkKube(answer, key)
+	cert, err := checkIssued(answer.Certificate, answer.Authority, key)
 	if err != nil {
 		return kubeCertificate{}, err
 	}
 	return kubeCertificate{toPEM(pemCertificate, answer.Certificate), text, cert.NotAfter}, nil
-}
-
-func checkKube(answer *trust.IssueKubernetesClientResponse, key *ecdsa.PrivateKey) (*x509.Certificate, error) {
-	cert, err := checkIssued(answer.Certificate, answer.Authority, key)
-	if err != nil {
-		return nil, fmt.Errorf("Kubernetes: %w", err)
-	}
-	return cert, nil
 }
 
 func (c *call) showKubeconfig(k kubeconfig) error {

@@ -15,13 +15,13 @@
 //	API: https://10.0.2.15:7400
 //	pairing code: XXXX-XXXX-…
 //	fingerprint: 5e88…
-//	Kubernetes: no cluster configured
-//	timed: backoff: …            (each daemon that is not up)
+//	Kubernetes: home, node edge-1 is Ready   (or "home, not Ready: …", with what is waited for)
+//	timed: backoff: …            (each daemon that is not up; of Kubernetes' parts those in trouble)
 //	dactyl 0.1.0 ready           (or "not ready: …", with what is missing)
 //
 // The screen is drawn whole when something has changed, with all daemons.
 //
-// It asks its peers five times a second until all is ready, then every two
-// seconds, and, while nothing changes, down to every ten. What a peer said last
+// It asks its peers once a second until all daemons are up, then every two seconds,
+// and, while nothing changes and the node is Ready, down to every ten. What a peer said last
 // stands until it says something else; one that has never answered is "starting".
 package main

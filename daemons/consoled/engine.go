@@ -17,7 +17,7 @@ type view struct {
 	system    *system
 	addresses *[]string // CIDR, as networkd has them, without link-local ones
 	pairing   *pairing
-	kube      *string
+	kube      *cluster
 	daemons   *[]daemon
 }
 
@@ -25,12 +25,38 @@ type system struct{ version, mode, kernel, hostname string }
 
 type pairing struct{ code, fingerprint string } // no code once claimed
 
+// cluster is Kubernetes as kubed has it.
+type cluster struct {
+	configured bool
+	ready      bool // the node, and all components
+	name, node string
+	message    string // what is waited for or wrong
+}
+
+func (c cluster) String() string {
+	if !c.configured {
+		return c.message
+	}
+	if c.ready {
+		return fmt.Sprintf("%s, node %s is Ready", c.name, c.node)
+	}
+	return c.name + ", not Ready: " + c.message
+}
+
 type daemon struct {
 	name, state, reason string
 	restarts            uint32
+	onRequest           bool // a part of Kubernetes
 }
 
-func (d daemon) well() bool { return d.state == "up" || d.state == "done" }
+// well tells whether there is nothing to say of d. Parts of Kubernetes start and
+// stop as kubed wants, which its own line tells.
+func (d daemon) well() bool {
+	if d.onRequest {
+		return d.state != "backoff" && d.state != "gave-up"
+	}
+	return d.state == "up" || d.state == "done"
+}
 
 // missing says what keeps the machine from being ready; empty when it is.
 func (v view) missing() string {
@@ -44,7 +70,7 @@ func (v view) missing() string {
 	}
 	var waiting []string
 	for _, d := range *v.daemons {
-		if !d.well() {
+		if !d.well() && !d.onRequest { // how Kubernetes is, its own line says
 			waiting = append(waiting, d.name)
 		}
 	}
@@ -75,7 +101,7 @@ func (v view) facts() []fact {
 	if v.kube == nil {
 		return append(out, fact{"Kubernetes", "starting"})
 	}
-	return append(out, fact{"Kubernetes", *v.kube})
+	return append(out, fact{"Kubernetes", v.kube.String()})
 }
 
 func (v view) apis() []fact {
@@ -151,6 +177,9 @@ func (v view) screen() string {
 	if v.daemons != nil {
 		fmt.Fprintf(&b, "\n  %-13s %-9s %s\n", "DAEMON", "STATE", "RESTARTS")
 		for _, d := range *v.daemons {
+			if d.onRequest && d.well() {
+				continue // a screen has 25 lines
+			}
 			row := fmt.Sprintf("  %-13s %-9s %-8d %s", clean(d.name), clean(d.state), d.restarts, clean(d.reason))
 			b.WriteString(strings.TrimRight(row, " ") + "\n")
 		}
@@ -186,13 +215,14 @@ type pace struct {
 }
 
 // next returns what the serial line gets now, if anything, and how long to wait
-// before the next look.
+// before the next look. What it returns counts as printed only after did.
 func (p *pace) next(v view, now time.Time) (print string, wait time.Duration) {
 	text, ready := v.plain(), v.missing() == ""
+	starting := v.kube != nil && v.kube.configured && !v.kube.ready
 	switch {
 	case !ready:
 		p.wait = askStarting
-	case text != p.seen || p.wait < askReady:
+	case text != p.seen || p.wait < askReady || starting:
 		p.wait = askReady
 	default:
 		p.wait = min(p.wait*5/4, askLongest)
@@ -201,9 +231,11 @@ func (p *pace) next(v view, now time.Time) (print string, wait time.Duration) {
 	if text == p.printed || !ready && now.Sub(p.printedAt) < printAtLeast {
 		return "", p.wait
 	}
-	p.printed, p.printedAt = text, now
 	return text, p.wait
 }
+
+// did tells that a text is on the serial line.
+func (p *pace) did(print string, now time.Time) { p.printed, p.printedAt = print, now }
 
 // reachable returns those addresses that somebody else could use.
 func reachable(all []string) []string {

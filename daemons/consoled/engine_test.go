@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A script says what peers have answered (version, daemon, address, pairing,
-// claimed, kube), and then either "at TIME", with what the serial line gets, or
+// A script says what peers have answered (version, daemon, program, address, pairing,
+// claimed, kube, cluster) or that the serial line is deaf or hearing again, and then either "at TIME", with what the serial line gets, or
 // "screen"; lines that begin with | are what is shown.
 func TestScripts(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
@@ -38,6 +38,7 @@ type story struct {
 	addresses []string
 	daemons   []daemon
 	p         pace
+	deaf      bool // the serial line takes nothing
 	asked     string
 	got, want []string
 }
@@ -57,7 +58,11 @@ func (s *story) line(t *testing.T, text string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		print, wait := s.p.next(s.v, time.Unix(1e9, 0).Add(at))
+		now := time.Unix(1e9, 0).Add(at)
+		print, wait := s.p.next(s.v, now)
+		if print != "" && !s.deaf {
+			s.p.did(print, now)
+		}
 		s.got = append(shown(print), fmt.Sprint("next look in ", wait))
 	case "screen":
 		s.got = shown(s.v.screen())
@@ -81,10 +86,15 @@ func (s *story) answer(t *testing.T, word, rest string) {
 		s.v.pairing = &pairing{fingerprint: f[0]}
 	case "kube":
 		rest = strings.ReplaceAll(rest, `\x1b`, "\x1b")
-		s.v.kube = &rest
-	case "daemon":
+		s.v.kube = &cluster{message: rest}
+	case "cluster":
+		_, message, _ := strings.Cut(rest, ": ")
+		s.v.kube = &cluster{true, f[0] == "ready", f[1], strings.TrimSuffix(f[2], ":"), message}
+	case "deaf", "hearing":
+		s.deaf = word == "deaf"
+	case "daemon", "program":
 		_, reason, _ := strings.Cut(strings.TrimPrefix(rest, f[0]+" "), " ")
-		d := daemon{name: f[0], state: f[1], reason: reason}
+		d := daemon{name: f[0], state: f[1], reason: reason, onRequest: word == "program"}
 		if i := slices.IndexFunc(s.daemons, func(have daemon) bool { return have.name == d.name }); i >= 0 {
 			s.daemons[i] = d
 		} else {

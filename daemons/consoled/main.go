@@ -13,7 +13,7 @@ func main() { kit.Main(setup) }
 
 // setup opens the terminals that there are.
 func setup(_ context.Context, d *kit.Daemon) error {
-	c := &console{peers: newPeers(d.Peer), log: d.Log}
+	c := &console{peers: newPeers(d.Peer), log: d.Log, failing: map[terminal]bool{}}
 	var errSerial, errScreen error
 	c.serial, errSerial = openTerminal("/dev/ttyS0")
 	c.screen, errScreen = openTerminal("/dev/tty1")
@@ -36,6 +36,8 @@ type console struct {
 	serial terminal
 	screen terminal
 	drawn  string // what the screen shows
+
+	failing map[terminal]bool // the last write came to nothing, and the log says so
 }
 
 // clearScreen goes to the top and clears; the cursor is hidden and the screen never blanked.
@@ -48,10 +50,11 @@ func (c *console) show(ctx context.Context) error {
 	for {
 		v = c.peers.look(ctx, v)
 		text, wait := p.next(v, time.Now())
-		c.write(c.serial, text)
-		if s := v.screen(); s != c.drawn {
+		if c.write(c.serial, text) {
+			p.did(text, time.Now())
+		}
+		if s := v.screen(); s != c.drawn && c.write(c.screen, clearScreen+s) {
 			c.drawn = s
-			c.write(c.screen, clearScreen+s)
 		}
 		select {
 		case <-ctx.Done():
@@ -61,13 +64,20 @@ func (c *console) show(ctx context.Context) error {
 	}
 }
 
-// write shows text. A terminal that takes none, a serial line that nobody has
-// wired, is no reason to end.
-func (c *console) write(to terminal, text string) {
+// write shows text and tells whether it did. A terminal that takes none, a serial
+// line that nobody has wired, is no reason to end; what it has missed is shown at
+// the next look.
+func (c *console) write(to terminal, text string) bool {
 	if to == nil || text == "" {
-		return
+		return false
 	}
 	if _, err := to.Write([]byte(text)); err != nil {
-		c.log.Warn("write to a terminal", "err", err)
+		if !c.failing[to] {
+			c.log.Warn("write to a terminal", "err", err)
+		}
+		c.failing[to] = true
+		return false
 	}
+	c.failing[to] = false
+	return true
 }

@@ -56,7 +56,7 @@ func (p peers) daemons(ctx context.Context, v *view) {
 	}
 	var all []daemon
 	for _, d := range r.Daemons {
-		all = append(all, daemon{d.Name, d.State, d.Reason, d.Restarts})
+		all = append(all, daemon{d.Name, d.State, d.Reason, d.Restarts, d.OnRequest})
 	}
 	v.daemons = &all
 }
@@ -84,6 +84,6 @@ func (p peers) pairing(ctx context.Context, v *view) {
 
 func (p peers) status(ctx context.Context, v *view) {
 	if r, err := p.kube.GetStatus(ctx, &kube.GetStatusRequest{}); err == nil {
-		v.kube = &r.Message
+		v.kube = &cluster{r.Configured, r.Ready, r.Cluster, r.Node, r.Message}
 	}
 }

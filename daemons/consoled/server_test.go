@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -111,7 +112,7 @@ func start(t *testing.T, w *world, serial, screen terminal) {
 		trust.Register(r, w)
 		kube.Register(r, w)
 	})
-	c := &console{peers: newPeers(func(string) ipc.Conn { return conn }), log: slog.New(slog.DiscardHandler), serial: serial, screen: screen}
+	c := &console{peers: newPeers(func(string) ipc.Conn { return conn }), log: slog.New(slog.DiscardHandler), serial: serial, screen: screen, failing: map[terminal]bool{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.show(ctx) }()
@@ -148,4 +149,25 @@ func TestATerminalThatIsNone(t *testing.T) {
 			t.Errorf("%s was taken for a terminal", path)
 		}
 	}
+}
+
+// A line that took nothing once gets the same again.
+func TestWhatWasNotShownIsShownLater(t *testing.T) {
+	serial := newPaper()
+	start(t, &world{}, &jam{terminal: serial}, nil)
+	serial.waitFor(t, "\ndactyl 0.1.0 ready\n")
+}
+
+// jam is a terminal that refuses its first text.
+type jam struct {
+	terminal
+	gone bool
+}
+
+func (j *jam) Write(b []byte) (int, error) {
+	if !j.gone {
+		j.gone = true
+		return 0, errors.New("i/o timeout")
+	}
+	return j.terminal.Write(b)
 }
