@@ -13,9 +13,9 @@ func controllerManager(n Node) *draft {
 	d.set("controllers", absentControllers)
 	d.set("use-service-account-credentials", "true") // each controller is an account with its own rights
 	d.fix("root-ca-file", d.key("kubernetes-ca.crt"))
-	// CIS wants to see that tokens have a key of their own. They have; the API server
-	// signs them, this file does not exist, and the controller that would read it is off.
-	d.fix("service-account-private-key-file", d.key("sa.key"))
+	// Empty: the API server signs tokens, with a key pair of their own. Given a key, this
+	// program would make tokens that never end.
+	d.fix("service-account-private-key-file", "")
 	d.fix("cluster-name", n.Cluster)
 	d.fix("allocate-node-cidrs", "true")
 	d.fix("cluster-cidr", n.PodNetwork.Masked().String())

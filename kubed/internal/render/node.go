@@ -9,7 +9,7 @@ import (
 const (
 	KubernetesVersion = "v1.36.3"
 	ContainerdVersion = "v2.3.7"
-	CoreDNSVersion    = "v1.15.0"
+	CoreDNSVersion    = "v1.14.7"
 )
 
 // Where others find this machine's parts.

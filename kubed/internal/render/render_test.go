@@ -163,18 +163,17 @@ func TestNetworks(t *testing.T) {
 
 // The versions that are told are those that are built.
 func TestVersions(t *testing.T) {
-	for path, want := range map[string]string{
-		"kubernetes/go.mod k8s.io/kubernetes":                   KubernetesVersion,
-		"kubernetes/go.mod github.com/containerd/containerd/v2": ContainerdVersion,
-		"coredns/go.mod github.com/coredns/coredns":             CoreDNSVersion,
+	text, err := os.ReadFile("../../../buildkit/packages/kubernetes/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module, want := range map[string]string{
+		"k8s.io/kubernetes":                   KubernetesVersion,
+		"github.com/containerd/containerd/v2": ContainerdVersion,
+		"github.com/coredns/coredns":          CoreDNSVersion,
 	} {
-		file, module, _ := strings.Cut(path, " ")
-		text, err := os.ReadFile(filepath.Join("../../../buildkit/packages", file))
-		if err != nil {
-			t.Fatal(err)
-		}
 		if !strings.Contains(string(text), module+" "+want) {
-			t.Errorf("%s does not require %s %s", file, module, want)
+			t.Errorf("buildkit does not build %s %s", module, want)
 		}
 	}
 }
@@ -187,5 +186,21 @@ func TestPauseImage(t *testing.T) {
 	}
 	if !strings.Contains(string(text), fmt.Sprintf("const PauseImage = %q", pauseImage)) {
 		t.Errorf("buildkit does not call it %s", pauseImage)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	var b strings.Builder
+	for _, o := range Objects(home()) {
+		fmt.Fprintf(&b, "-- %s --\n%s", o.Path, o.Body)
+	}
+	path := filepath.Join("testdata", "objects.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(path); err != nil || b.String() != string(want) {
+		t.Errorf("the objects are rendered otherwise; look at them and run go test -update: %v\n%s", err, b.String())
 	}
 }
