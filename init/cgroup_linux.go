@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,72 +19,208 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 // cgroups makes one cgroup per process of a daemon, so that nothing that it
-// starts outlives it and two incarnations have a budget each.
+// starts outlives it and two incarnations have a budget each. A domain has a
+// cgroup of its own, beside that of the daemons, with a leaf for each of its
+// programs, and below which its programs do as they like.
 type cgroups struct {
 	dir     string
-	limited bool // controllers are there
+	suffix  string // of the names in cgroupRoot; empty on a machine
+	limited bool   // controllers are there
+	native  bool
 }
+
+const (
+	// reaperGroup is the leaf of a domain's first process.
+	reaperGroup = "reaper"
+	// shimsGroup is a leaf for what outlives the program that starts it. containerd
+	// moves its shims into it, and so does not take them with it.
+	shimsGroup = "shims"
+	// daemonControllers and domainControllers are what limits and accounts.
+	daemonControllers = "memory pids"
+	domainControllers = "cpu cpuset io memory pids hugetlb"
+)
 
 // newCgroups makes the directory for all of them. On another Linux whose cgroups
 // are of version 1 the controllers are taken, and limits are not set.
 func newCgroups(native bool) (*cgroups, error) {
-	c := &cgroups{dir: filepath.Join(cgroupRoot, "dactyl"), limited: true}
+	c := &cgroups{limited: true, native: native}
 	if native {
 		var st unix.Stat_t
 		if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
 			return nil, err
 		}
-		c.dir = filepath.Join(cgroupRoot, fmt.Sprintf("dactyl.%d", st.Ino))
+		c.suffix = fmt.Sprintf(".%d", st.Ino)
 	}
+	c.dir = filepath.Join(cgroupRoot, "dactyl"+c.suffix)
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{cgroupRoot, c.dir} {
-		err := writeExisting(filepath.Join(dir, "cgroup.subtree_control"), "+memory +pids")
-		if err != nil && !native {
+	for _, step := range []struct{ dir, controllers string }{{cgroupRoot, domainControllers}, {c.dir, daemonControllers}} {
+		if err := c.enable(step.dir, step.controllers); err != nil {
 			return nil, err
 		}
-		c.limited = c.limited && err == nil
 	}
 	return c, nil
 }
 
-func (c *cgroups) path(name daemonName, id int) string {
-	return filepath.Join(c.dir, fmt.Sprintf("%s.%d", name, id))
+// enable turns controllers on for what is below dir.
+func (c *cgroups) enable(dir, controllers string) error {
+	there, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(controllers) {
+		if c.native && !slices.Contains(strings.Fields(string(there)), name) {
+			c.limited = c.limited && !strings.Contains(daemonControllers, name)
+			continue
+		}
+		if err := writeExisting(filepath.Join(dir, "cgroup.subtree_control"), "+"+name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
+func (c *cgroups) path(d abi.Daemon, id int) string {
+	switch {
+	case leads(d):
+		return filepath.Join(c.domain(d.Domain), reaperGroup)
+	case inhabits(d):
+		return filepath.Join(c.domain(d.Domain), d.Name) // there is never more than one
+	}
+	return filepath.Join(c.dir, fmt.Sprintf("%s.%d", d.Name, id))
+}
+
+func (c *cgroups) domain(name string) string { return filepath.Join(cgroupRoot, name+c.suffix) }
+
 // make returns a directory that a process can be born into.
-func (c *cgroups) make(name daemonName, id int, l abi.Limits) (*os.File, error) {
-	dir := c.path(name, id)
+func (c *cgroups) make(d abi.Daemon, id int) (*os.File, error) {
+	dir := c.path(d, id)
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	if c.limited {
-		for _, limit := range []struct{ file, value string }{
-			{"memory.max", strconv.FormatInt(l.MemoryBytes, 10)},
-			{"memory.oom.group", "1"},
-			{"pids.max", strconv.FormatInt(l.PIDs, 10)},
-		} {
-			if err := writeExisting(filepath.Join(dir, limit.file), limit.value); err != nil {
-				return nil, err
-			}
-		}
+	if err := c.limit(dir, d.Limits); err != nil {
+		return nil, err
 	}
 	return os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
-// remove kills what is left in a cgroup and removes it.
-func (c *cgroups) remove(name daemonName, id int) error {
-	dir := c.path(name, id)
+// limit sets what a manifest allows; 0 is no limit of its own.
+func (c *cgroups) limit(dir string, l abi.Limits) error {
+	if !c.limited {
+		return nil
+	}
+	for _, limit := range []struct {
+		file string
+		most int64
+	}{{"memory.max", l.MemoryBytes}, {"pids.max", l.PIDs}} {
+		value := "max"
+		if limit.most > 0 {
+			value = strconv.FormatInt(limit.most, 10)
+		}
+		if err := writeExisting(filepath.Join(dir, limit.file), value); err != nil {
+			return err
+		}
+	}
+	return writeExisting(filepath.Join(dir, "memory.oom.group"), "1")
+}
+
+// makeDomain makes a domain's cgroup anew, with the device filter on it. Its first
+// process is born into it and goes to its leaf, whose cgroup.procs is leaf; then
+// the domain is to be opened.
+func (c *cgroups) makeDomain(d abi.Daemon) (group, leaf *os.File, err error) {
+	dir := c.domain(d.Domain)
+	if err := removeGroups(dir); err != nil {
+		return nil, nil, err
+	}
+	for _, dir := range []string{dir, filepath.Join(dir, reaperGroup), filepath.Join(dir, shimsGroup)} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, nil, err
+		}
+	}
+	if group, err = os.Open(dir); err != nil {
+		return nil, nil, err
+	}
+	if err = filterDevices(group); err == nil {
+		leaf, err = os.OpenFile(filepath.Join(dir, reaperGroup, "cgroup.procs"), os.O_WRONLY, 0)
+	}
+	if err != nil {
+		group.Close()
+		return nil, nil, err
+	}
+	return group, leaf, nil
+}
+
+// openDomain turns controllers on in a domain, which the kernel does only when
+// there are no processes but in leaves.
+func (c *cgroups) openDomain(d abi.Daemon) error {
+	dir := c.domain(d.Domain)
+	if err := c.enable(dir, domainControllers); err != nil {
+		return err
+	}
+	return c.limit(filepath.Join(dir, reaperGroup), d.Limits)
+}
+
+// emptyTimeout is how long killed processes may take to leave their cgroup.
+const emptyTimeout = 2 * time.Second
+
+// removeGroups kills what is left in a cgroup and those below it, and removes them.
+func removeGroups(top string) error {
+	err := writeExisting(filepath.Join(top, "cgroup.kill"), "1")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(emptyTimeout); ; time.Sleep(10 * time.Millisecond) {
+		if err = removeTree(top); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// removeTree removes a cgroup and those below it, which must be empty. Their files
+// go by themselves.
+func removeTree(top string) error {
+	below, err := os.ReadDir(top)
+	if err != nil {
+		return err
+	}
+	for _, e := range below {
+		if !e.IsDir() {
+			continue
+		}
+		if err := removeTree(filepath.Join(top, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.Remove(top)
+}
+
+// remove kills what is left in a cgroup and removes it. A domain's leaf that is not
+// empty at once is left to the next process or to the next domain.
+func (c *cgroups) remove(d abi.Daemon, id int) error {
+	dir := c.path(d, id)
 	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err := writeExisting(filepath.Join(dir, "cgroup.kill"), "1"); err != nil {
 		return err
 	}
-	return os.Remove(dir)
+	if err := os.Remove(dir); err != nil && d.Domain == "" {
+		return err
+	}
+	return nil
 }
 
 // close removes what is left when all daemons are down. On a machine it would
 // not matter; another Linux would keep it.
-func (c *cgroups) close() { os.Remove(c.dir) }
+func (c *cgroups) close(s *abi.System) {
+	for _, d := range s.Daemons {
+		if leads(d) {
+			_ = removeGroups(c.domain(d.Domain))
+		}
+	}
+	os.Remove(c.dir)
+}

@@ -31,10 +31,16 @@ type child struct {
 func (m *machine) launch(d *daemon, a action) {
 	c := &child{daemon: d, id: a.id, since: time.Now()}
 	d.children[a.id] = c
-	in := m.inherited(d)
+	o := order{Daemon: d.Daemon, id: a.id, binary: a.binary, args: a.args, inherited: m.inherited(d)}
 	m.launching++
+	domain, err := m.domainOf(d.Daemon)
 	go func() {
-		pid, notify, err := m.launcher.launch(d.Daemon, a.id, a.binary, a.args, in)
+		var pid int
+		var notify *os.File
+		if err == nil {
+			o.domain = domain
+			pid, notify, err = m.launcher.launch(o)
+		}
 		m.jobs <- func() { m.launched(c, pid, notify, err) }
 	}()
 }
@@ -52,6 +58,9 @@ func (m *machine) launched(c *child, pid int, notify *os.File, err error) {
 		}
 		if c.doomed != 0 {
 			unix.Kill(pid, c.doomed)
+		}
+		if err == nil && c.daemon.Foreign != nil {
+			m.handle(daemonName(c.daemon.Name), event{what: evReady, id: c.id})
 		}
 	}
 	if status, ended := m.early[pid]; ended {
@@ -112,7 +121,7 @@ func (m *machine) forget(c *child) {
 	if c.notify != nil {
 		c.notify.Close()
 	}
-	if err := m.launcher.groups.remove(daemonName(c.daemon.Name), c.id); err != nil {
+	if err := m.launcher.groups.remove(c.daemon.Daemon, c.id); err != nil {
 		m.log.warn("%s: %v", c.daemon.Name, err)
 	}
 }

@@ -31,20 +31,34 @@ type cloneArgs struct {
 // failure is what the child writes when the kernel refuses a step.
 type failure struct{ step, errno uint32 }
 
-// startProcess makes a process in a new PID namespace and the cgroup given,
-// which walks along p. When it returns, the daemon's program runs, or the
+// nursery is where a process is born.
+type nursery struct {
+	cgroup *os.File
+	domain *domain // whose PID namespace it is; nil: a new one
+}
+
+// domain is one that runs.
+type domain struct {
+	first int // pidfd of its first process
+	own   int // descriptor of PID 1's own PID namespace
+}
+
+// startProcess makes a process that walks along p. When it returns, the daemon's program runs, or the
 // process has ended and the error names the step. Its pid must be reaped in
 // either case; 0 means there was none.
-func startProcess(p *program, cgroup *os.File) (int, error) {
+func startProcess(p *program, n nursery) (int, error) {
 	report, refused, err := os.Pipe()
 	if err != nil {
 		return 0, err
 	}
 	defer report.Close()
 	args := &cloneArgs{
-		flags:      unix.CLONE_NEWPID | unix.CLONE_INTO_CGROUP,
+		flags:      unix.CLONE_INTO_CGROUP,
 		exitSignal: uint64(unix.SIGCHLD),
-		cgroup:     uint64(cgroup.Fd()),
+		cgroup:     uint64(n.cgroup.Fd()),
+	}
+	if n.domain == nil {
+		args.flags |= unix.CLONE_NEWPID
 	}
 	high, err := aboveAll(int(refused.Fd()))
 	refused.Close()
@@ -52,12 +66,12 @@ func startProcess(p *program, cgroup *os.File) (int, error) {
 		return 0, err
 	}
 	syscall.ForkLock.Lock()
-	pid, errno := forkAndWalk(args, p.steps, uintptr(high))
+	pid, errno := forkAndWalk(args, n.domain, p.steps, uintptr(high))
 	syscall.ForkLock.Unlock()
 	unix.Close(high)
 	runtime.KeepAlive(p)
 	if errno != 0 {
-		return 0, fmt.Errorf("clone3: %w", errno)
+		return 0, fmt.Errorf("make a process: %w", errno)
 	}
 	var f failure
 	switch _, err := io.ReadFull(report, (*[unsafe.Sizeof(f)]byte)(unsafe.Pointer(&f))[:]); err {
@@ -70,19 +84,34 @@ func startProcess(p *program, cgroup *os.File) (int, error) {
 	}
 }
 
-// forkAndWalk forks; the child makes the steps and never returns. It runs on a
+// forkAndWalk forks; the child is born into the PID namespace of the domain, if
+// there is one. For that moment this thread's children belong there: the runtime
+// must not make a thread now, and does not, between its hooks. The child makes the steps and never returns. It runs on a
 // copy of a stack whose other threads are gone: it must not allocate, grow the
 // stack, or call anything that might.
 //
 //go:noinline
 //go:norace
 //go:nocheckptr
-func forkAndWalk(args *cloneArgs, steps []syscallStep, report uintptr) (uintptr, syscall.Errno) {
+func forkAndWalk(args *cloneArgs, d *domain, steps []syscallStep, report uintptr) (uintptr, syscall.Errno) {
 	var f failure
 	runtimeBeforeFork()
+	if d != nil {
+		if _, _, errno := syscall.RawSyscall(unix.SYS_SETNS, uintptr(d.first), unix.CLONE_NEWPID, 0); errno != 0 {
+			runtimeAfterFork()
+			return 0, errno
+		}
+	}
 	pid, _, errno := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
 	if errno != 0 || pid != 0 {
+		var back syscall.Errno
+		if d != nil {
+			_, _, back = syscall.RawSyscall(unix.SYS_SETNS, uintptr(d.own), unix.CLONE_NEWPID, 0)
+		}
 		runtimeAfterFork()
+		if back != 0 {
+			panic("BUG: the way back to PID 1's namespace: " + back.Error())
+		}
 		return pid, errno
 	}
 	runtimeAfterForkInChild()

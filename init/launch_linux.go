@@ -29,6 +29,7 @@ type launcher struct {
 	groups    *cgroups
 	proc      int // descriptor of /proc
 	null      int // of /dev/null
+	pids      int // of PID 1's own PID namespace
 	own       capabilitySet
 	lastRight int
 }
@@ -43,6 +44,9 @@ func newLauncher(s *abi.System, native bool) (*launcher, error) {
 		return nil, err
 	}
 	if l.null, err = openHigh("/dev/null", unix.O_RDWR); err != nil {
+		return nil, err
+	}
+	if l.pids, err = openHigh("/proc/self/ns/pid", unix.O_RDONLY); err != nil {
 		return nil, err
 	}
 	if l.own, err = ownCapabilities(); err != nil {
@@ -62,63 +66,146 @@ type inherited struct {
 	fds         []int
 }
 
-// launch starts process id of d from binary, with args after those that it always
-// has. The read end of its notify pipe
-// is the caller's; a pid that is not 0 must be reaped even if there is an error.
-func (l *launcher) launch(d abi.Daemon, id int, binary string, args []string, in inherited) (pid int, notify *os.File, err error) {
-	root, err := buildRoot(d, binary)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer root.close()
-	group, err := l.groups.make(daemonName(d.Name), id, d.Limits)
-	if err != nil {
-		return 0, nil, fmt.Errorf("cgroup: %w", err)
-	}
-	defer group.Close()
-	notify, notifier, err := os.Pipe()
-	if err != nil {
-		return 0, nil, err
-	}
-	defer notifier.Close()
-	spec, err := json.Marshal(abi.Spec{Daemon: d, Mode: l.system.Mode, Version: l.system.Version, Descriptors: in.descriptors})
-	if err != nil {
-		return 0, nil, err
-	}
-	stdio, err := allAbove(append([]int{l.null, in.log, in.log, int(notifier.Fd())}, in.fds...))
-	defer closeAll(stdio)
-	if err == nil {
-		b := l.blueprint(d, root, spec, stdio)
-		b.args = append(b.args, args...)
-		pid, err = startProcess(programFor(b), group)
-	}
-	if err != nil {
-		notify.Close()
-		return pid, nil, err
-	}
-	return pid, notify, nil
+// order is what it takes to make a process.
+type order struct {
+	abi.Daemon
+	id     int
+	binary string
+	args   []string // after those that it always has
+	domain *domain  // to be entered, or nil
+	inherited
 }
 
-func (l *launcher) blueprint(d abi.Daemon, root *daemonRoot, spec []byte, stdio []int) blueprint {
-	rights, err := capabilityMask(d.Capabilities)
+// enter takes hold of the domain whose first process has this pid.
+func (l *launcher) enter(pid int) (*domain, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("take hold of a domain: %w", err)
+	}
+	defer unix.Close(fd)
+	first, err := aboveAll(fd)
+	if err != nil {
+		return nil, err
+	}
+	return &domain{first: first, own: l.pids}, nil
+}
+
+// launch makes a process. The read end of its notify pipe is the caller's, or nil
+// where there is none; a pid that is not 0 must be reaped even if there is an error.
+func (l *launcher) launch(o order) (pid int, notify *os.File, err error) {
+	spec, err := json.Marshal(abi.Spec{Daemon: o.Daemon, Mode: l.system.Mode, Version: l.system.Version, Descriptors: o.descriptors})
+	if err != nil {
+		return 0, nil, err
+	}
+	b := l.blueprint(o, spec)
+	if o.domain != nil {
+		defer unix.Close(o.domain.first)
+		b.first = o.domain.first
+	} else {
+		root, err := l.root(o)
+		if err != nil {
+			return 0, nil, err
+		}
+		defer root.close()
+		b.root, b.mounts = root.fd, root.mounts
+	}
+	give := []int{l.null, o.log, o.log}
+	if o.Foreign == nil {
+		var notifier *os.File
+		if notify, notifier, err = os.Pipe(); err != nil {
+			return 0, nil, err
+		}
+		defer notifier.Close()
+		give = append(append(give, int(notifier.Fd())), o.fds...)
+	}
+	b.stdio, err = allAbove(give)
+	defer closeAll(b.stdio)
+	if err == nil {
+		pid, err = l.start(o, b)
+	}
+	if err != nil && notify != nil {
+		notify.Close()
+		notify = nil
+	}
+	return pid, notify, err
+}
+
+func (l *launcher) root(o order) (*daemonRoot, error) {
+	if leads(o.Daemon) {
+		return buildDomainRoot(o.Daemon, o.binary)
+	}
+	return buildRoot(o.Daemon, o.binary)
+}
+
+// start has the process born into its cgroup.
+func (l *launcher) start(o order, b blueprint) (int, error) {
+	if leads(o.Daemon) {
+		return l.startDomain(o, b)
+	}
+	group, err := l.groups.make(o.Daemon, o.id)
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: %w", err)
+	}
+	defer group.Close()
+	return startProcess(programFor(b), nursery{group, o.domain})
+}
+
+// startDomain starts the first process of a domain and opens the domain.
+func (l *launcher) startDomain(o order, b blueprint) (int, error) {
+	group, leaf, err := l.groups.makeDomain(o.Daemon)
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: %w", err)
+	}
+	defer group.Close()
+	defer leaf.Close()
+	if b.leaf, err = aboveAll(int(leaf.Fd())); err != nil {
+		return 0, err
+	}
+	defer unix.Close(b.leaf)
+	pid, err := startProcess(programFor(b), nursery{cgroup: group})
+	if err != nil {
+		return pid, err
+	}
+	if err := l.groups.openDomain(o.Daemon); err != nil {
+		unix.Kill(pid, unix.SIGKILL) // it has not been reaped
+		return pid, fmt.Errorf("cgroup: %w", err)
+	}
+	return pid, nil
+}
+
+// blueprint is what d's process is made from, but for its root and descriptors.
+func (l *launcher) blueprint(o order, spec []byte) blueprint {
+	rights, err := capabilityMask(o.Capabilities)
 	if err != nil {
 		panic("BUG: checkSystem let it pass: " + err.Error())
 	}
 	b := blueprint{
-		path:      d.Exec,
-		args:      []string{filepath.Base(d.Exec)},
+		path:      o.Exec,
+		args:      []string{filepath.Base(o.Exec)},
 		env:       []string{abi.SpecEnv + "=" + string(spec)},
-		user:      int(d.User),
-		userNS:    d.UserNS,
-		hostNet:   d.Network == "host",
+		user:      int(o.User),
+		userNS:    o.UserNS,
+		hostNet:   o.Network == "host",
 		rights:    rights,
 		own:       l.own,
 		lastRight: l.lastRight,
 		files:     openFiles,
 		proc:      l.proc,
-		root:      root.fd,
-		mounts:    root.mounts,
-		stdio:     stdio,
+	}
+	if o.Foreign != nil {
+		b.args = append(b.args, o.Foreign.Args...)
+		b.env = o.Foreign.Env
+		b.filter = o.Foreign.Filter
+	}
+	b.args = append(b.args, o.args...)
+	if o.Limits.Files > 0 {
+		b.files = uint64(o.Limits.Files)
+	}
+	switch {
+	case leads(o.Daemon):
+		b.place = makesDomain
+	case inhabits(o.Daemon):
+		b.place = joinsDomain
 	}
 	if !l.native { // a namespace's root may not be allowed to
 		b.oomScore = daemonOOMScore

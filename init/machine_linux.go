@@ -67,6 +67,9 @@ func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine,
 	if m.launcher, err = newLauncher(s, native); err != nil {
 		return nil, err
 	}
+	if err := makeShares(s); err != nil {
+		return nil, err
+	}
 	var cast []daemonTier
 	for _, d := range s.Daemons {
 		kept, err := m.newDaemon(d)
@@ -187,7 +190,7 @@ func (m *machine) supervise() ending {
 			footprint.DropProgram()
 		}
 	}
-	m.launcher.groups.close()
+	m.launcher.groups.close(m.system)
 	return m.ending
 }
 
@@ -236,6 +239,20 @@ func (m *machine) perform(actions []action) {
 			m.log.info("all daemons are down")
 		}
 	}
+}
+
+// domainOf returns the domain that d is to enter, or nil for one that enters none.
+// What it returns is to be closed.
+func (m *machine) domainOf(d abi.Daemon) (*domain, error) {
+	if !inhabits(d) {
+		return nil, nil
+	}
+	first := daemonName(d.Domain)
+	c := m.daemons[first].children[m.fleet.unit(first).main.id]
+	if c == nil || c.pid == 0 {
+		return nil, fmt.Errorf("%s does not run", first)
+	}
+	return m.launcher.enter(c.pid)
 }
 
 func (m *machine) refuse(d *daemon) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -73,7 +74,8 @@ type world struct {
 	gone chan struct{}
 }
 
-// startWorld boots system, whose daemons are all testdata/daemon.
+// startWorld boots system, whose daemons are all testdata/daemon, or
+// testdata/foreign.
 func startWorld(t testing.TB, system *abi.System) *world {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -94,12 +96,28 @@ func startWorld(t testing.TB, system *abi.System) *world {
 	build(t, filepath.Join(w.root, "init"), ".", "-tags=test")
 	build(t, filepath.Join(w.root, "lib/dactyl/daemon"), "./testdata/daemon")
 	for _, d := range system.Daemons {
+		if d.Foreign != nil {
+			w.buildForeign()
+			continue
+		}
 		if err := os.Link(filepath.Join(w.root, "lib/dactyl/daemon"), filepath.Join(w.root, d.Exec)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.start()
 	return w
+}
+
+// buildForeign builds the program of all that others wrote, once.
+func (w *world) buildForeign() {
+	out := filepath.Join(w.root, foreignProgram)
+	if _, err := os.Stat(out); err == nil {
+		return
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	build(w.t, out, "./testdata/foreign")
 }
 
 func (w *world) write(name string, data []byte) {
@@ -163,7 +181,11 @@ func (w *world) peer(service string) *ipc.Peer {
 
 // tell sends a command to a daemon and returns its answer.
 func (w *world) tell(service, command string) (string, error) {
-	c, err := net.Dial("unix", w.socket(service))
+	return converse(w.socket(service), command)
+}
+
+func converse(socket, command string) (string, error) {
+	c, err := net.Dial("unix", socket)
 	if err != nil {
 		return "", err
 	}
@@ -197,20 +219,20 @@ func testSystem(daemons ...abi.Daemon) *abi.System {
 		Services: []string{"machine", "dev", "probe"},
 		Callers: []abi.Caller{
 			methods("Dev", "ReplaceDaemon", "RestoreDaemon"),
-			methods("Machine", "GetGraph", "GetVersion", "ListDaemons", "Reboot", "RestartDaemon", "SetHostname"),
+			methods("Machine", "GetGraph", "GetVersion", "ListDaemons", "Reboot", "RestartDaemon", "SetHostname", "StartProgram", "StopProgram"),
 			methods("Probe", "AbuseSockets", "ListProcesses", "ReadFile", "Signal"),
 		},
 	}}
 	daemons = append(daemons, abi.Daemon{Name: "tester", Tier: 9})
 	for i, d := range daemons {
-		d.Exec = filepath.Join(abi.DaemonDir, d.Name)
-		d.User = uint32(60001 + i)
-		d.Limits = abi.Limits{MemoryBytes: 64 << 20, PIDs: 32}
-		d.UserNS = len(d.Capabilities)+len(d.Mount) == 0
-		if d.Tier == 0 {
-			d.Tier = 1
+		d.Exec = cmp.Or(d.Exec, filepath.Join(abi.DaemonDir, d.Name))
+		d.Limits.MemoryBytes, d.Limits.PIDs = 64<<20, 32
+		if d.Domain == "" {
+			d.User = uint32(60001 + i)
+			d.UserNS = len(d.Capabilities)+len(d.Mount) == 0
 		}
-		if d.Name != "tester" {
+		d.Tier = cmp.Or(d.Tier, 1)
+		if d.Foreign == nil && d.Name != "tester" {
 			d.Provider = abi.Provider{Services: []string{d.Name}, Callers: []abi.Caller{{Name: "tester", Service: d.Name, Full: d.Name}}}
 		}
 		s.Daemons = append(s.Daemons, d)

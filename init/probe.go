@@ -61,9 +61,9 @@ func (s *probeServer) ListProcesses(ctx context.Context, _ *pb.ListProcessesRequ
 // owners returns the names of the daemons' cgroups and whose they are.
 func (m *machine) owners() map[string]string {
 	all := map[string]string{}
-	for name, d := range m.daemons {
+	for _, d := range m.daemons {
 		for id := range d.children {
-			all[filepath.Base(m.launcher.groups.path(name, id))] = d.Name
+			all[filepath.Base(m.launcher.groups.path(d.Daemon, id))] = d.Name
 		}
 	}
 	return all

@@ -76,12 +76,25 @@ type blueprint struct {
 	lastRight int           // the kernel's highest capability
 	oomScore  string        // empty: leave it
 	files     uint64        // RLIMIT_NOFILE
+	filter    []byte        // seccomp, for a program that does not seal itself
+	place     place
+	leaf      int // of makesDomain: cgroup.procs of where it goes when the domain's cgroup is its namespace's root
+	first     int // of joinsDomain: pidfd of the domain's first process
 
 	proc   int      // descriptor of PID 1's /proc
 	root   int      // descriptor of the root that was built, attached nowhere
 	mounts []attach // to attach in it
 	stdio  []int    // descriptors that become 0, 1, 2 …
 }
+
+// place says whose namespaces a process runs in.
+type place int
+
+const (
+	onItsOwn place = iota
+	makesDomain
+	joinsDomain
+)
 
 // attach is a mount that was made beforehand and its place in the daemon's root.
 type attach struct {
@@ -97,18 +110,34 @@ const oldRoot = "/tmp" // where the new root is attached until it is the root; a
 func programFor(b blueprint) *program {
 	p := new(program)
 	p.limits(b)
-	p.namespaces(b)
-	p.changeRoot(b)
-	p.become(b)
-	p.renounce(b)
+	switch b.place {
+	case onItsOwn:
+		p.namespaces(b)
+		p.changeRoot(b)
+		p.become(b)
+		p.renounce(b)
+	case makesDomain:
+		p.makeDomain(b)
+		p.changeRoot(b)
+		p.mountDomain()
+		p.bound(b)
+	case joinsDomain:
+		p.joinDomain(b)
+		p.bound(b)
+	}
 	p.descriptors(b)
+	p.seal(b)
 	p.add("execve "+b.path, unix.SYS_EXECVE, p.text(b.path), p.list(b.args), p.list(b.env))
 	return p
 }
 
 func (p *program) limits(b blueprint) {
 	p.add("setsid", unix.SYS_SETSID)
-	p.add("umask 077", unix.SYS_UMASK, 0o077)
+	if b.place == onItsOwn {
+		p.add("umask 077", unix.SYS_UMASK, 0o077)
+	} else { // what they make is for pods, too
+		p.add("umask 022", unix.SYS_UMASK, 0o022)
+	}
 	if b.oomScore != "" {
 		p.writeProc(b, "self/oom_score_adj", b.oomScore)
 	}
@@ -128,6 +157,29 @@ func (p *program) namespaces(b blueprint) {
 		flags, names = flags|unix.CLONE_NEWNET, names+" net"
 	}
 	p.add("unshare "+names, unix.SYS_UNSHARE, flags)
+}
+
+// makeDomain makes the namespaces of a domain. The cgroup namespace begins where
+// the process is, and only then does the process go to a leaf of its own.
+func (p *program) makeDomain(b blueprint) {
+	p.add("unshare mnt ipc cgroup", unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWIPC|unix.CLONE_NEWCGROUP)
+	p.add("go to its cgroup", unix.SYS_WRITE, uintptr(b.leaf), p.text("0"), 1)
+}
+
+// mountDomain mounts what shows the namespaces, and shares all mounts among the
+// domain's programs and, if these want it, with pods.
+func (p *program) mountDomain() {
+	for _, m := range domainMounts {
+		p.add("mount "+m.at, unix.SYS_MOUNT, p.text(m.kind), p.text(m.at), p.text(m.kind), m.flags, 0)
+	}
+	p.add("shared /", unix.SYS_MOUNT, 0, p.text("/"), 0, unix.MS_REC|unix.MS_SHARED)
+}
+
+// joinDomain enters the namespaces of a domain; its PID namespace the process was
+// born into.
+func (p *program) joinDomain(b blueprint) {
+	p.add("enter mnt ipc cgroup", unix.SYS_SETNS, uintptr(b.first), unix.CLONE_NEWNS|unix.CLONE_NEWIPC|unix.CLONE_NEWCGROUP)
+	p.add("chdir /", unix.SYS_CHDIR, p.text("/"))
 }
 
 // changeRoot makes the daemon's root the only thing there is. Mounts that were
@@ -175,13 +227,19 @@ const securebits = 1<<0 | 1<<1 | // NOROOT, locked
 	1<<5 | // KEEP_CAPS off, locked
 	1<<6 | 1<<7 // NO_CAP_AMBIENT_RAISE, locked
 
-// renounce leaves just the rights that were granted, and no way to more.
-func (p *program) renounce(b blueprint) {
+// bound takes what was not granted out of reach for good. What is left is what
+// uid 0 has after execve.
+func (p *program) bound(b blueprint) {
 	for n := 0; n <= b.lastRight; n++ {
 		if b.rights&(1<<n) == 0 {
 			p.prctl(fmt.Sprintf("drop %s from the bounding set", (capabilitySet(1) << n).names()[0]), unix.PR_CAPBSET_DROP, uintptr(n), 0)
 		}
 	}
+}
+
+// renounce leaves just the rights that were granted, and no way to more.
+func (p *program) renounce(b blueprint) {
+	p.bound(b)
 	setpcap := capabilitySet(1 << unix.CAP_SETPCAP)
 	p.capset("the granted, and SETPCAP for the next steps", b.rights|setpcap, b.rights|setpcap, b.rights)
 	for n := 0; n <= b.lastRight; n++ {
@@ -200,6 +258,20 @@ func (p *program) descriptors(b blueprint) {
 		p.add(fmt.Sprintf("descriptor %d", to), unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
 	}
 	p.add("close the rest", unix.SYS_CLOSE_RANGE, uintptr(len(b.stdio)), ^uintptr(0)>>32, unix.CLOSE_RANGE_CLOEXEC)
+}
+
+// seal limits the system calls of a program that would not do it itself. From here
+// on only execve is left.
+func (p *program) seal(b blueprint) {
+	if len(b.filter) == 0 {
+		return
+	}
+	p.keep = append(p.keep, b.filter)
+	fprog := &unix.SockFprog{
+		Len:    uint16(len(b.filter) / int(unsafe.Sizeof(unix.SockFilter{}))),
+		Filter: (*unix.SockFilter)(unsafe.Pointer(&b.filter[0])),
+	}
+	p.add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_LOG, address(p, fprog))
 }
 
 func (p *program) prctl(what string, option, a, b uintptr) {

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "write testdata/program anew")
@@ -18,7 +20,17 @@ func TestProgram(t *testing.T) {
 	granted := plain
 	granted.path, granted.user, granted.userNS, granted.hostNet = "/lib/dactyl/networkd", 104, false, true
 	granted.rights, _ = capabilityMask([]string{"NET_ADMIN", "NET_RAW"})
-	for file, b := range map[string]blueprint{"testdata/program/user_namespace.txt": plain, "testdata/program/capabilities.txt": granted} {
+	foreign := plain
+	foreign.path, foreign.user, foreign.filter, foreign.files = "/usr/bin/kube-apiserver", 111, make([]byte, 16), 65536
+	first := granted
+	first.path, first.user, first.place, first.mounts = "/lib/pods/pause", 0, makesDomain, []attach{{7, "lib/pods"}, {8, "dev"}, {9, "dev/pts"}}
+	first.rights = 1<<41 - 1
+	member := first
+	member.path, member.place, member.rights = "/lib/pods/bin/kube-proxy", joinsDomain, 1<<unix.CAP_NET_ADMIN
+	for name, b := range map[string]blueprint{
+		"user_namespace": plain, "capabilities": granted, "foreign": foreign, "domain_first": first, "domain_member": member,
+	} {
+		file := "testdata/program/" + name + ".txt"
 		got := programFor(b).String()
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {

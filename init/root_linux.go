@@ -53,8 +53,25 @@ func (r *daemonRoot) close() {
 	unix.Close(r.fd)
 }
 
+// bindProgram shows d its binary and what it may start besides.
+func (r *daemonRoot) bindProgram(d abi.Daemon, binary string) error {
+	const program = closed &^ unix.MOUNT_ATTR_NOEXEC
+	if err := r.bind(binary, d.Exec, program, unix.MS_PRIVATE); err != nil {
+		return err
+	}
+	if d.Foreign == nil {
+		return nil
+	}
+	for _, path := range d.Foreign.Run {
+		if err := r.bind(path, path, program, unix.MS_PRIVATE); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *daemonRoot) fill(d abi.Daemon, binary string) error {
-	if err := r.bind(binary, d.Exec, closed&^unix.MOUNT_ATTR_NOEXEC, unix.MS_PRIVATE); err != nil {
+	if err := r.bindProgram(d, binary); err != nil {
 		return err
 	}
 	sockets := filepath.Join(abi.SocketDir, d.Name)
@@ -66,8 +83,11 @@ func (r *daemonRoot) fill(d abi.Daemon, binary string) error {
 			return err
 		}
 	}
+	if err := r.bindShares(d); err != nil {
+		return err
+	}
 	for _, dir := range d.Write {
-		if err := makeOwned(dir, int(d.User)); err != nil {
+		if err := makeOwned(dir, int(d.User), 0o700); err != nil {
 			return err
 		}
 		if err := r.bind(dir, dir, closed&^unix.MOUNT_ATTR_RDONLY, unix.MS_PRIVATE); err != nil {
@@ -151,23 +171,39 @@ func (r *daemonRoot) addDev(d abi.Daemon) error {
 		return err
 	}
 	r.mounts = append(r.mounts, attach{fd, "dev"})
-	for _, pattern := range append(commonDevices, d.Devices...) {
+	if err := copyNodes(fd, append(commonDevices, d.Devices...), int(d.User), ownerOnly); err != nil {
+		return err
+	}
+	return setMount(fd, unix.MOUNT_ATTR_RDONLY, 0)
+}
+
+// nodeModes says who but their owner may use the nodes in a /dev.
+type nodeModes uint32
+
+const (
+	ownerOnly nodeModes = 0o600
+	keepModes nodeModes = 0o666 // whoever may on the machine
+)
+
+// copyNodes makes nodes like those that the patterns match, owned by user.
+func copyNodes(dev int, patterns []string, user int, modes nodeModes) error {
+	for _, pattern := range patterns {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			return fmt.Errorf("devices %s: %w", pattern, err)
 		}
 		for _, path := range matches {
-			if err := copyNode(fd, path, int(d.User)); err != nil {
+			if err := copyNode(dev, path, user, modes); err != nil {
 				return fmt.Errorf("copy device %s: %w", path, err)
 			}
 		}
 	}
-	return setMount(fd, unix.MOUNT_ATTR_RDONLY, 0)
+	return nil
 }
 
-// copyNode makes a device node like the one at path, owned by user. A directory
-// on the way to it is made as needed.
-func copyNode(dev int, path string, user int) error {
+// copyNode makes a device node like the one at path. A directory on the way to it
+// is made as needed.
+func copyNode(dev int, path string, user int, modes nodeModes) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return err
@@ -187,28 +223,36 @@ func copyNode(dev int, path string, user int) error {
 	if err := unix.Mknodat(dev, place, kind|0o600, int(st.Rdev)); err != nil && err != unix.EEXIST {
 		return err
 	}
-	return unix.Fchownat(dev, place, user, user, unix.AT_SYMLINK_NOFOLLOW)
+	if err := unix.Fchownat(dev, place, user, user, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	return unix.Fchmodat(dev, place, (st.Mode|0o600)&uint32(modes), 0)
 }
 
 // newTmpfs makes a tmpfs that is attached nowhere.
 func newTmpfs(options string, attributes int) (int, error) {
-	fd, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	return newMount("tmpfs", options, attributes)
+}
+
+// newMount makes a file system that is attached nowhere.
+func newMount(kind, options string, attributes int) (int, error) {
+	fd, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return 0, fmt.Errorf("open tmpfs: %w", err)
+		return 0, fmt.Errorf("open %s: %w", kind, err)
 	}
 	defer unix.Close(fd)
 	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")
 		if err := unix.FsconfigSetString(fd, key, value); err != nil {
-			return 0, fmt.Errorf("tmpfs option %s: %w", option, err)
+			return 0, fmt.Errorf("%s option %s: %w", kind, option, err)
 		}
 	}
 	if err := unix.FsconfigCreate(fd); err != nil {
-		return 0, fmt.Errorf("make tmpfs: %w", err)
+		return 0, fmt.Errorf("make %s: %w", kind, err)
 	}
 	root, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attributes)
 	if err != nil {
-		return 0, fmt.Errorf("mount tmpfs: %w", err)
+		return 0, fmt.Errorf("mount %s: %w", kind, err)
 	}
 	return root, nil
 }
@@ -221,7 +265,7 @@ func setMount(fd int, attributes, propagation uint64) error {
 // makeOwned makes a directory of a daemon's, and those above it, if they are
 // missing. It gets its name when it is the daemon's: one that a power cut left
 // to root would keep the daemon out for ever.
-func makeOwned(dir string, user int) error {
+func makeOwned(dir string, user int, mode os.FileMode) error {
 	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -233,6 +277,9 @@ func makeOwned(dir string, user int) error {
 		return err
 	}
 	if err := os.Chown(coming, user, user); err != nil {
+		return err
+	}
+	if err := os.Chmod(coming, mode); err != nil {
 		return err
 	}
 	return os.Rename(coming, dir)

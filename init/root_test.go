@@ -19,7 +19,7 @@ func TestPowerCutWhileADirectoryIsMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second finds it made
-		if err := makeOwned(dir, user); err != nil {
+		if err := makeOwned(dir, user, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
 )
@@ -49,7 +50,7 @@ func checkSystem(s *abi.System) error {
 	if len(s.Daemons) == 0 {
 		return fmt.Errorf("no daemons")
 	}
-	users := map[uint32]string{}
+	users := map[uint32]string{0: "the machine's root"}
 	names := map[string]bool{"init": true}
 	for _, d := range s.Daemons {
 		switch {
@@ -57,14 +58,17 @@ func checkSystem(s *abi.System) error {
 			return fmt.Errorf("daemon %q: not a name", d.Name)
 		case names[d.Name]:
 			return fmt.Errorf("daemon %s: named twice", d.Name)
-		case d.User == 0:
-			return fmt.Errorf("daemon %s: runs as root", d.Name)
-		case users[d.User] != "":
+		case d.Domain == "" && users[d.User] != "":
 			return fmt.Errorf("daemon %s: same user %d as %s", d.Name, d.User, users[d.User])
-		case d.Limits.MemoryBytes <= 0 || d.Limits.PIDs <= 0:
+		case d.Domain == "" && (d.Limits.MemoryBytes <= 0 || d.Limits.PIDs <= 0):
 			return fmt.Errorf("daemon %s: no limits", d.Name)
 		case d.UserNS && (len(d.Capabilities) > 0 || len(d.Mount) > 0):
 			return fmt.Errorf("daemon %s: its rights mean nothing in a user namespace", d.Name)
+		case d.Foreign != nil && len(d.Foreign.Filter)%8 != 0:
+			return fmt.Errorf("daemon %s: its filter is not whole instructions", d.Name)
+		}
+		if err := checkDomain(d, s); err != nil {
+			return fmt.Errorf("daemon %s: %w", d.Name, err)
 		}
 		for _, path := range paths(d) {
 			if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
@@ -74,7 +78,17 @@ func checkSystem(s *abi.System) error {
 		if _, err := capabilityMask(d.Capabilities); err != nil {
 			return fmt.Errorf("daemon %s: %w", d.Name, err)
 		}
-		names[d.Name], users[d.User] = true, d.Name
+		names[d.Name] = true
+		if d.User != 0 {
+			users[d.User] = d.Name
+		}
+	}
+	for _, d := range s.Daemons {
+		for _, giver := range d.From {
+			if !names[giver] || giver == "init" {
+				return fmt.Errorf("daemon %s: no daemon %q to give it anything", d.Name, giver)
+			}
+		}
 	}
 	for _, p := range providers(s) {
 		for _, c := range p.Callers {
@@ -86,8 +100,25 @@ func checkSystem(s *abi.System) error {
 	return nil
 }
 
+// checkDomain sees that who is in a domain is what may be there: uid 0, whose
+// rights end at the domain's walls.
+func checkDomain(d abi.Daemon, s *abi.System) error {
+	switch {
+	case d.Domain == "":
+		return nil
+	case d.Foreign == nil || d.User != 0 || d.UserNS:
+		return fmt.Errorf("only programs of others and of uid 0 are in a domain")
+	case !slices.ContainsFunc(s.Daemons, func(first abi.Daemon) bool { return first.Name == d.Domain && leads(first) }):
+		return fmt.Errorf("nobody makes the domain %q", d.Domain)
+	}
+	return nil
+}
+
 func paths(d abi.Daemon) []string {
 	all := []string{d.Exec}
+	if d.Foreign != nil {
+		all = append(append(all, d.Foreign.Program), d.Foreign.Run...)
+	}
 	for _, list := range [][]string{d.Read, d.Write, d.Mount, d.Devices} {
 		all = append(all, list...)
 	}

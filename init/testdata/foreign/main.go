@@ -1,0 +1,167 @@
+// Command foreign is a program that knows nothing of PID 1, as others write them.
+// Its first argument is the socket on which it tells what it sees and does as it is
+// told; with "first" it is the first process of a domain.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is what the program sees. init's tests decode it.
+type report struct {
+	Args, Environment []string
+	PID, UID, GID     int
+	Status            map[string]string // /proc/self/status, where there is one
+	OpenFiles         uint64            // limit
+	Processes         map[int]string    // of /proc: the first argument
+	Mounts            []string
+	Cgroup            string
+	Descriptors       int
+	Device            []string // names in /dev
+}
+
+func main() {
+	if os.Args[1] == "first" {
+		hold()
+	}
+	if os.Args[1] == "linger" {
+		select {}
+	}
+	os.Remove(os.Args[1])
+	l, err := net.Listen("unix", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Fprintln(os.Stderr, "here I am")
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		command, _ := bufio.NewReader(c).ReadString('\n')
+		answer(c, strings.Fields(command))
+		c.Close()
+	}
+}
+
+// hold reaps until it is told to stop.
+func hold() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGCHLD)
+	for s := range signals {
+		if s == unix.SIGTERM {
+			os.Exit(0)
+		}
+		for {
+			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+				break
+			}
+		}
+	}
+}
+
+func answer(c net.Conn, words []string) {
+	switch words[0] {
+	case "report":
+		json.NewEncoder(c).Encode(look())
+	case "read":
+		text, err := os.ReadFile(words[1])
+		fmt.Fprintln(c, strings.TrimSpace(string(text)), err)
+	case "mount":
+		fmt.Fprintln(c, unix.Mount("tmpfs", words[1], "tmpfs", 0, ""))
+	case "exec":
+		fmt.Fprintln(c, unix.Exec(words[1], []string{words[1]}, nil))
+	case "node": // node b 8 1
+		fmt.Fprintln(c, useNode(words[1], number(words[2]), number(words[3])))
+	case "copy": // execute a copy of itself there
+		fmt.Fprintln(c, runCopy(words[1]))
+	case "orphan":
+		fmt.Fprintln(c, leaveOrphan())
+	case "time":
+		fmt.Fprintln(c, unix.Settimeofday(&unix.Timeval{Sec: 1}))
+	}
+}
+
+func number(text string) uint32 {
+	n, _ := strconv.ParseUint(text, 10, 32)
+	return uint32(n)
+}
+
+func useNode(kind string, major, minor uint32) error {
+	mode := uint32(unix.S_IFCHR)
+	if kind == "b" {
+		mode = unix.S_IFBLK
+	}
+	path := filepath.Join(filepath.Dir(os.Args[1]), "node")
+	defer os.Remove(path)
+	if err := unix.Mknod(path, mode|0o600, int(unix.Mkdev(major, minor))); err != nil {
+		return fmt.Errorf("make: %w", err)
+	}
+	f, err := os.Open(path)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
+func runCopy(dir string) error {
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "copy")
+	defer os.Remove(path)
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		return err
+	}
+	return exec.Command(path, filepath.Join(dir, "nowhere", "socket")).Start()
+}
+
+// leaveOrphan starts a process whose parent has ended.
+func leaveOrphan() error {
+	return exec.Command("/proc/self/exe", "linger").Start()
+}
+
+func look() report {
+	r := report{
+		Args: os.Args, Environment: os.Environ(), PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
+		Status: map[string]string{}, Processes: map[int]string{},
+	}
+	text, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(line, ":")
+		r.Status[key] = strings.TrimSpace(value)
+	}
+	var limit unix.Rlimit
+	unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+	r.OpenFiles = limit.Max
+	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range commands {
+		words, _ := os.ReadFile(path)
+		name, _, _ := strings.Cut(string(words), "\x00")
+		r.Processes[int(number(filepath.Base(filepath.Dir(path))))] = filepath.Base(name)
+	}
+	text, _ = os.ReadFile("/proc/self/mountinfo")
+	r.Mounts = strings.Split(strings.TrimSpace(string(text)), "\n")
+	text, _ = os.ReadFile("/proc/self/cgroup")
+	r.Cgroup = string(text)
+	fds, _ := os.ReadDir("/proc/self/fd")
+	r.Descriptors = len(fds)
+	nodes, _ := os.ReadDir("/dev")
+	for _, n := range nodes {
+		r.Device = append(r.Device, n.Name())
+	}
+	return r
+}
