@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 type Spec struct {
 	Root struct {
 		Slot  Size `toml:"slot"`
+		Most  Size `toml:"most"` // of the SquashFS, without its verity tree
 		Block Size `toml:"block"`
 		Level int  `toml:"level"`
 	} `toml:"root"`
@@ -35,26 +37,29 @@ type Volume struct {
 	GrowTo  Size `toml:"grow_to"` // 0: it will not grow
 }
 
-// Size is a number of bytes, written "64MiB".
+// Size is a number of bytes, written "64MiB" or "80MB".
 type Size int64
 
 var units = []struct {
 	suffix string
-	shift  int
-}{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}}
+	bytes  int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"MB", 1e6}}
 
-// UnmarshalText takes whole numbers of KiB, MiB, GiB or TiB.
+// UnmarshalText takes whole numbers of KiB, MiB, GiB, TiB or MB.
 func (s *Size) UnmarshalText(b []byte) error {
 	for _, u := range units {
 		digits, found := strings.CutSuffix(string(b), u.suffix)
 		if !found {
 			continue
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64-u.shift)
-		*s = Size(n << u.shift)
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err == nil && (n < 0 || n > math.MaxInt64/u.bytes) {
+			err = strconv.ErrRange
+		}
+		*s = Size(n * u.bytes)
 		return err
 	}
-	return fmt.Errorf("size %q: want a number and KiB, MiB, GiB or TiB", b)
+	return fmt.Errorf("size %q: want a number and KiB, MiB, GiB, TiB or MB", b)
 }
 
 // LoadSpec reads a spec; an unknown key is an error.

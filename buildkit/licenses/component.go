@@ -44,7 +44,9 @@ var notModules embed.FS
 func Read(ctx context.Context, dir string, b *manifest.Build, tags string) ([]Component, error) {
 	packages := []string{"./init"}
 	for _, m := range b.Manifests {
-		packages = append(packages, "./"+filepath.Dir(m.Path))
+		if !m.Foreign() {
+			packages = append(packages, "./"+filepath.Dir(m.Path))
+		}
 	}
 	linked, err := list(ctx, dir, tags, packages)
 	if err != nil {

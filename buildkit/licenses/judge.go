@@ -20,6 +20,7 @@ const enough = 85
 // judged are modules whose files a person has read, because a program cannot know
 // what they mean.
 var judged = map[string]struct{ spdx, why string }{
+	"github.com/opencontainers/go-digest":           {"Apache-2.0", "its code; LICENSE.docs is for its documentation, which is not in the image"},
 	"kernel.org/pub/linux/libs/security/libcap/psx": {"BSD-3-Clause", "its licence is BSD-3-Clause or GPL-2.0-only, at the taker's choice; only its Go files are linked"},
 }
 

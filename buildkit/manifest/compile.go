@@ -100,7 +100,7 @@ func (b *Build) daemon(m *Manifest) abi.Daemon {
 		}
 		d.Listen = append(d.Listen, abi.Listen{Network: network, Address: address})
 	}
-	if m.foreign() {
+	if m.Foreign() {
 		d.Exec = cmp.Or(m.At, m.Program)
 		d.Foreign = m.foreignPart()
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -22,7 +23,11 @@ func (b *Build) WriteGraph(w io.Writer) {
 }
 
 func (b *Build) writeDaemon(w io.Writer, m *Manifest) {
-	fmt.Fprintf(w, "\n%s  user %d, tier %d, %s, %s memory\n", m.Name, m.User, m.Tier, m.place(), m.Limits.Memory)
+	memory := m.Limits.Memory + " memory"
+	if m.Limits.Memory == "none" {
+		memory = "no limit of memory"
+	}
+	fmt.Fprintf(w, "\n%s  user %d, tier %d, %s, %s\n", m.Name, m.User, m.Tier, m.place(), memory)
 	line := func(what, which, why string) {
 		if why != "" {
 			fmt.Fprintf(w, "  %-13s %-22s %s\n", what, which, why)
@@ -31,9 +36,11 @@ func (b *Build) writeDaemon(w io.Writer, m *Manifest) {
 	if m.Provides != "" {
 		fmt.Fprintf(w, "  provides      %s\n", m.Provides)
 	}
-	line("program", m.Program, strings.TrimSpace(m.At+" "+strings.Join(m.Args, " ")))
-	line("on request", "", m.Request)
-	line("alone", "", m.Alone)
+	if m.Foreign() {
+		line("program", m.Program, "as "+strings.Join(append([]string{cmp.Or(m.At, m.Program)}, m.Args...), " "))
+	}
+	line("started", "on request", m.Request)
+	line("restarted", "alone", m.Alone)
 	for _, t := range m.tables() {
 		for _, key := range sortedKeys(t.rights) {
 			line(singular(t.name), key, t.rights[key])

@@ -83,8 +83,8 @@ func describe(path string, err error) error {
 
 const knownKeys = "name, user, tier, provides, only, gateway, logs, request, alone, domain, program, at, args, [env], [run], [calls], [from], [capabilities], [devices], [read], [write], [mount], [network], [listen], [syscalls], [limits]"
 
-// foreign tells whether others wrote the program.
-func (m *Manifest) foreign() bool { return m.Program != "" }
+// Foreign tells whether others wrote the program: buildkit/packages builds it.
+func (m *Manifest) Foreign() bool { return m.Program != "" }
 
 // leads tells whether m makes its domain.
 func (m *Manifest) leads() bool { return m.Domain != "" && m.Domain == m.Name }

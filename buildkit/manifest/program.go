@@ -15,7 +15,7 @@ type usedKey struct {
 // checkProgram looks at what only programs may have that others wrote, and at what
 // these cannot have because they know nothing of package abi.
 func (m *Manifest) checkProgram(wrong wrong) {
-	if !m.foreign() {
+	if !m.Foreign() {
 		for _, k := range []usedKey{{"at", m.At != ""}, {"args", len(m.Args) > 0}, {"[env]", len(m.Env) > 0}, {"[run]", len(m.Run) > 0}, {"domain", m.Domain != ""}} {
 			if k.used {
 				wrong("%s is for programs that others wrote: name one with program, or drop it", k.key)
@@ -56,7 +56,7 @@ func (m *Manifest) checkGivers(names map[string]*Manifest) []error {
 			errs = append(errs, m.errorf("[from] %s: no such daemon", name))
 		case giver == m:
 			errs = append(errs, m.errorf("[from] %s: a daemon hands nothing to itself", name))
-		case giver.foreign():
+		case giver.Foreign():
 			errs = append(errs, m.errorf("[from] %s is a program that others wrote: it hands nothing on", name))
 		}
 	}

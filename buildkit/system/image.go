@@ -24,7 +24,8 @@ func Dir(mode string) string { return filepath.Join("out", mode) }
 
 // Image builds everything of an image of the given mode and returns what it is
 // made of and the path of the disk image. espFiles (path on the ESP → file) are
-// added to the ESP. It is to be called in the repository's root directory.
+// added to the ESP. It is to be called in the repository's root directory. Two
+// calls for one mode wait for each other.
 func Image(ctx context.Context, mode string, espFiles map[string]string, log io.Writer) (image.Result, string, error) {
 	out := filepath.Join(Dir(mode), "dactyl.raw")
 	version, err := Version()
@@ -36,11 +37,13 @@ func Image(ctx context.Context, mode string, espFiles map[string]string, log io.
 		return image.Result{}, "", err
 	}
 	root := filepath.Join(Dir(mode), "root")
-	if err := os.MkdirAll(Dir(mode), 0o755); err != nil {
+	unlock, err := lock(ctx, root+".lock", log)
+	if err != nil {
 		return image.Result{}, "", err
 	}
+	defer unlock()
 	fmt.Fprintf(log, "build: programs of the %s image\n", mode)
-	if _, err := Stage(ctx, mode, version, root, log); err != nil {
+	if _, err := stage(ctx, mode, version, root, log); err != nil {
 		return image.Result{}, "", err
 	}
 	in, err := inputs(mode, version, root, k)

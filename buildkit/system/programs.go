@@ -9,13 +9,17 @@ import (
 	"path/filepath"
 
 	"github.com/dactyl-os/dactyl/buildkit/manifest"
+	"github.com/dactyl-os/dactyl/buildkit/packages"
 )
 
-// programs are the packages that make up an image, as paths from the
+// programs are the packages of ours that make up an image, as paths from the
 // repository's root, with where each goes on the machine.
 func programs(b *manifest.Build) map[string]string {
 	out := map[string]string{"./init": "/init"}
 	for _, m := range b.Manifests {
+		if m.Foreign() {
+			continue
+		}
 		out["./"+filepath.Dir(m.Path)] = "/lib/dactyl/" + m.Name
 	}
 	return out
@@ -51,6 +55,24 @@ func compile(ctx context.Context, b *manifest.Build, version, root string, log i
 		}
 		if err := os.Chmod(to, 0o755); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// installPackages puts what others wrote in its place under root, and sees that every
+// program that a daemon.toml names is there.
+func installPackages(ctx context.Context, b *manifest.Build, root string, log io.Writer) error {
+	files, err := packages.Build(ctx, "", log)
+	if err != nil {
+		return err
+	}
+	if err := packages.Install(root, files); err != nil {
+		return err
+	}
+	for _, m := range b.Manifests {
+		if _, err := os.Stat(filepath.Join(root, m.Program)); m.Foreign() && err != nil {
+			return fmt.Errorf("%s: program = %q: no package puts it into the image", m.Path, m.Program)
 		}
 	}
 	return nil

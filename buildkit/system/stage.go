@@ -27,8 +27,18 @@ var Epoch = time.Unix(1767225600, 0)
 var directories = []string{"boot", "dev", "proc", "run", "state", "sys", "tmp", "var"}
 
 // Stage makes the directory root, which it empties first, the root of an image
-// of the given mode. It is to be called in the repository's root directory.
+// of the given mode. It is to be called in the repository's root directory. Two
+// calls for one directory wait for each other.
 func Stage(ctx context.Context, mode, version, root string, log io.Writer) (*manifest.Build, error) {
+	unlock, err := lock(ctx, root+".lock", log)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return stage(ctx, mode, version, root, log)
+}
+
+func stage(ctx context.Context, mode, version, root string, log io.Writer) (*manifest.Build, error) {
 	b, err := manifest.Read(ctx, ".", mode)
 	if err != nil {
 		return nil, err
@@ -45,6 +55,9 @@ func Stage(ctx context.Context, mode, version, root string, log io.Writer) (*man
 		return nil, fmt.Errorf("copy rootfs: %w", err)
 	}
 	if err := compile(ctx, b, version, root, log); err != nil {
+		return nil, err
+	}
+	if err := installPackages(ctx, b, root, log); err != nil {
 		return nil, err
 	}
 	return b, writeFiles(ctx, b, version, root)
