@@ -56,13 +56,15 @@ func TestPrograms(t *testing.T) {
 		{"kubernetes", "kube-scheduler", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
 		{"kubernetes", "kubelet", "--version", "Kubernetes {k8s.io/kubernetes}\n"},
 		{"kubernetes", "containerd", "--version", " {github.com/containerd/containerd/v2} "},
-		{"kubernetes", "coredns", "-plugins", " kubernetes\n"},
+		{"kubernetes", "coredns", "-plugins", "\nkubernetes\n"},
 		{"kubernetes", "kubernetes", "", "kube-controller-manager\n"},
 		{"containerd-shim-runc-v2", "containerd-shim-runc-v2", "-v", "  Version:  {github.com/containerd/containerd/v2}\n"},
 		{"cni", "bridge", "", "CNI bridge plugin {github.com/containernetworking/plugins}\n"},
 		{"cni", "host-local", "", "CNI host-local plugin {github.com/containernetworking/plugins}\n"},
 		{"cni", "loopback", "", "CNI loopback plugin {github.com/containernetworking/plugins}\n"},
 		{"cni", "portmap", "", "CNI portmap plugin {github.com/containernetworking/plugins}\n"},
+		{"mount", "mount", "", "mount: mount ["},
+		{"mount", "umount", "", "umount: umount ["},
 		{"runc", "runc", "--version", "runc version 1."},
 	} {
 		t.Run(want.name, func(t *testing.T) {

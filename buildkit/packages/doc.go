@@ -5,6 +5,7 @@
 //	kubernetes/       go.mod; one program for the components, containerd and CoreDNS, and the shim's versions
 //	runc/             go.mod alone: nothing is ours
 //	cni/              go.mod and a main that picks plugins
+//	mount/            mount and umount, ours
 //	pause/            the first process of every pod, 600 bytes
 //
 // A version is changed in a go.mod, and nowhere else. k8s.io/kubernetes needs all its
@@ -67,12 +68,10 @@
 //
 // kubelet. uid 0: it refuses others. It mounts (SYS_ADMIN), changes owners of volumes
 // (CHOWN, FOWNER, DAC_OVERRIDE) and lowers OOM scores (SYS_RESOURCE).
-//   - Programs: mount and umount, for every tmpfs volume (Secrets, tokens, emptyDir in
-//     memory) and subPath: "mount [-t type] [-o options] source target", with
-//     options bind, remount, rshared and size=; "umount target", "umount -f target".
-//     umount should say "not mounted" of a directory that is no mount point: the
-//     kubelet tries it in TMPDIR when it starts and trusts umount from then on.
-//     Also, where a volume asks for it: blkid, fsck, mkfs.*, resize2fs, xfs_growfs,
+//   - Programs: mount and umount (ours: mount/) for every tmpfs volume (Secrets, tokens,
+//     emptyDir in memory), and with --no-canonicalize for every subPath. It wants to
+//     hear "not mounted" of a directory that is no mount point: it tries that in
+//     TMPDIR when it starts and trusts umount from then on. Also, where a volume asks for it: blkid, fsck, mkfs.*, resize2fs, xfs_growfs,
 //     blockdev, losetup. systemd-run, if it is there, is used for mounts. getsubids
 //     only if there is a user called kubelet.
 //   - Directories: --root-dir (/var/lib/kubelet), which it makes a shared mount with a

@@ -1,15 +1,17 @@
 package packages
 
 // A Package is one program of the image that is built from modules which others
-// wrote.
+// wrote, or that only their programs need.
 type Package struct {
 	// Name is the program's, and its file's in the cache.
 	Name string
-	// Dir is the folder here whose go.mod says which versions are built.
+	// Dir is the folder here whose go.mod says which versions are built. Without a
+	// go.mod there is nothing of others in it.
 	Dir string
 	// Import is what is built: a path, or "." for the folder's own main package.
 	Import string
-	// Module is the one whose version in go.mod is the program's.
+	// Module is the one whose version in go.mod is the program's; of a program of ours,
+	// none is.
 	Module string
 	// Tags are build tags beyond those of all packages.
 	Tags []string
@@ -36,6 +38,10 @@ const (
 
 // Packages is everything, in the order in which it is built: the quickest first.
 var Packages = []Package{
+	{
+		Name: "mount", Dir: "mount", Import: ".",
+		Install: []string{"/lib/pods/bin/mount", "/lib/pods/bin/umount"},
+	},
 	{
 		Name: "runc", Dir: "runc", Import: "github.com/opencontainers/runc",
 		Module: "github.com/opencontainers/runc",
