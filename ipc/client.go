@@ -186,9 +186,9 @@ func (l *link) call(ctx context.Context, m *Method, request, response proto.Mess
 type callingConn struct {
 	net.Conn
 
-	mu       sync.Mutex // guards what follows
-	finished sync.Cond  // on every change of active
-	active   int        // calls begun and not finished
+	mu      sync.Mutex // guards what follows
+	changed sync.Cond  // on every change of active or open that Read may wait for
+	active  int        // calls begun and not finished
 	// open is requests written less answers read. It may be below zero for a
 	// moment: an answer can arrive before Write has returned.
 	open    int
@@ -198,7 +198,7 @@ type callingConn struct {
 
 func newCallingConn(c net.Conn) *callingConn {
 	conn := &callingConn{Conn: c}
-	conn.finished.L = &conn.mu
+	conn.changed.L = &conn.mu
 	return conn
 }
 
@@ -218,7 +218,7 @@ func (c *callingConn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.active--
-	c.finished.Broadcast()
+	c.changed.Broadcast()
 }
 
 func (c *callingConn) Read(b []byte) (int, error) {
@@ -231,7 +231,7 @@ func (c *callingConn) Read(b []byte) (int, error) {
 		}
 	})
 	for err != nil && c.active > c.open {
-		c.finished.Wait()
+		c.changed.Wait()
 	}
 	c.ended = c.ended || err != nil
 	return n, err
@@ -244,6 +244,7 @@ func (c *callingConn) Write(b []byte) (int, error) {
 	c.out.feed(b[:n], func(_ uint32, kind, _ byte) {
 		if begins(kind) {
 			c.open++
+			c.changed.Broadcast() // the end may have been read before this Write returned
 		}
 	})
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
