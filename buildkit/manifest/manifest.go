@@ -86,6 +86,14 @@ const knownKeys = "name, user, tier, provides, only, gateway, logs, request, alo
 // Foreign tells whether others wrote the program: buildkit/packages builds it.
 func (m *Manifest) Foreign() bool { return m.Program != "" }
 
+// Programs are the paths in the image from which m starts programs that others wrote.
+func (m *Manifest) Programs() []string {
+	if !m.Foreign() {
+		return nil
+	}
+	return append([]string{m.Program}, sortedKeys(m.Run)...)
+}
+
 // leads tells whether m makes its domain.
 func (m *Manifest) leads() bool { return m.Domain != "" && m.Domain == m.Name }
 

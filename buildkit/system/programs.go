@@ -71,8 +71,10 @@ func installPackages(ctx context.Context, b *manifest.Build, root string, log io
 		return err
 	}
 	for _, m := range b.Manifests {
-		if _, err := os.Stat(filepath.Join(root, m.Program)); m.Foreign() && err != nil {
-			return fmt.Errorf("%s: program = %q: no package puts it into the image", m.Path, m.Program)
+		for _, path := range m.Programs() {
+			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+				return fmt.Errorf("%s: %s: no package puts it into the image", m.Path, path)
+			}
 		}
 	}
 	return nil
