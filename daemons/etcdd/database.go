@@ -96,9 +96,7 @@ func serverConfig(d dir, quota int64, log *zap.Logger) config.ServerConfig {
 		MaxConcurrentStreams:        math.MaxUint32, // kube-apiserver has one for each watch
 		StrictReconfigCheck:         true,
 		ClientCertAuthEnabled:       true,
-		AuthToken:                   "simple",
-		BcryptCost:                  10,
-		TokenTTL:                    300,
+		AuthToken:                   "", // nobody has a password: certificates say who is who
 		WarningApplyDuration:        slow,
 		WarningUnaryRequestDuration: slow,
 		MaxLearners:                 membership.DefaultMaxLearners,
@@ -175,7 +173,13 @@ func (b *database) sizes() (file, inUse int64) {
 	return back.Size(), back.SizeInUse()
 }
 
-// alarms are the names of those that are on.
+// Alarms, by etcd's names.
+const (
+	noSpace = "NOSPACE" // whatever needs space is refused
+	corrupt = "CORRUPT" // members, or a member and its log, contradict each other
+)
+
+// alarms are those that are on.
 func (b *database) alarms() []string {
 	var names []string
 	for _, a := range b.etcd.Alarms() {

@@ -49,6 +49,7 @@ func (d dir) mend(log *slog.Logger) (notice string, err error) {
 		return "", err
 	}
 	why, _, _ := strings.Cut(string(died), "\n")
+	err = nil
 	switch {
 	case !exists(d.member()) && exists(d.copy()):
 		err = d.replace(d.copy(), errors.New("the database is not there"), log)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,11 @@ type server struct {
 	dir         dir
 	certificate *certificate
 	clock       func() time.Time
+	space       func() (space, error) // of the disk
+	every       time.Duration         // how often the keeper looks
 	log         *slog.Logger
+
+	proven bool // the database has served for long enough
 
 	mu      sync.Mutex // guards what follows
 	db      *database  // nil until it takes writes
@@ -48,7 +53,7 @@ type server struct {
 }
 
 func newServer(d dir, c *certificate, clock func() time.Time, log *slog.Logger) *server {
-	return &server{dir: d, certificate: c, clock: clock, log: log, message: "starting"}
+	return &server{dir: d, certificate: c, clock: clock, space: d.space, every: lookInterval, log: log, message: "starting"}
 }
 
 // run opens the database, serves it on l and keeps it well until ctx ends.
@@ -80,7 +85,7 @@ func (s *server) run(ctx context.Context, l net.Listener) error {
 
 	served := make(chan error, 1)
 	go func() { served <- db.serve(l) }()
-	look := time.NewTicker(lookInterval)
+	look := time.NewTicker(s.every)
 	defer look.Stop()
 	for {
 		s.keep(ctx)
@@ -119,7 +124,7 @@ func (s *server) forget() {
 // open gives the database room if the disk has none, mends what must be mended, and
 // opens it.
 func (s *server) open() (*database, error) {
-	room, err := s.dir.space()
+	room, err := s.space()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +155,8 @@ func (s *server) keep(ctx context.Context) {
 		s.log.Warn("look after the database", "err", err)
 		return
 	}
-	if seen.serving >= proven {
+	if seen.serving >= proven && !s.proven {
+		s.proven = true
 		s.dir.forgetCrashes()
 	}
 	s.mu.Lock()
@@ -162,13 +168,14 @@ func (s *server) keep(ctx context.Context) {
 			s.log.Warn(string(a), "err", err)
 		}
 	}
+	seen.refusing = slices.Contains(s.db.alarms(), noSpace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memory, s.message = after, seen.trouble(after)
 }
 
 func (s *server) look() (seen, error) {
-	room, err := s.dir.space()
+	room, err := s.space()
 	if err != nil {
 		return seen{}, err
 	}
@@ -178,7 +185,7 @@ func (s *server) look() (seen, error) {
 		now: now, serving: now.Sub(s.opened),
 		file: file, inUse: inUse, quota: s.db.quota,
 		disk: room.size, free: room.free,
-		refusing: contains(s.db.alarms(), "NOSPACE"),
+		refusing: slices.Contains(s.db.alarms(), noSpace),
 		reserved: s.dir.hasReserve(), keeps: !room.inMemory,
 		copied: s.dir.copied(),
 	}, nil
@@ -213,15 +220,6 @@ func (s *server) do(ctx context.Context, a action, seen seen) error {
 	panic("BUG: no such action: " + string(a))
 }
 
-func contains(list []string, name string) bool {
-	for _, n := range list {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
-
 // GetStatus implements etcd.Server.
 func (s *server) GetStatus(ctx context.Context, _ *etcd.GetStatusRequest) (*etcd.Status, error) {
 	s.mu.Lock()
@@ -243,7 +241,7 @@ func (s *server) GetStatus(ctx context.Context, _ *etcd.GetStatusRequest) (*etcd
 	switch err := db.answers(ctx); {
 	case err != nil:
 		message = fmt.Sprintf("the database gave no answer within %v: %v", answerTimeout, err)
-	case contains(st.Alarms, "CORRUPT"):
+	case slices.Contains(st.Alarms, corrupt):
 		message = "the database contradicts itself"
 	default:
 		st.Serving = true
