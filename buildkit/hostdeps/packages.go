@@ -37,6 +37,9 @@ var Packages = []Package{
 	{"rsync", "kernel: header installation"},
 	{"libseccomp-dev", "runc: filters system calls"},
 
+	// Taken into the image as they are.
+	{"nftables", "nft, which kube-proxy and the CNI plugins run"},
+
 	// Virtual machines.
 	{"qemu-system-x86", "boot tests and make run"},
 	{"qemu-utils", "boot tests: qemu-img"},

@@ -42,7 +42,15 @@ func Build(ctx context.Context, cache string, progress io.Writer) ([]File, error
 	if err != nil {
 		return nil, fmt.Errorf("build pause: %w", err)
 	}
-	return append(files, pause...), nil
+	debian, err := Debian(ctx)
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, pause...)
+	for _, f := range debian {
+		files = append(files, f.File)
+	}
+	return files, nil
 }
 
 // Cached returns those programs of the table that are in the cache already, by name.

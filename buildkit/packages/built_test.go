@@ -34,7 +34,7 @@ func TestDeadCodeIsDropped(t *testing.T) {
 	}
 }
 
-// Nothing is linked at run time: there are no shared libraries in the image.
+// Nothing that is built here is linked at run time: the libraries in the image are nft's.
 func TestStatic(t *testing.T) {
 	for _, p := range Packages {
 		t.Run(p.Name, func(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 )
 
-// File is one file that Build made, and its place on the machine.
+// File is one file that Build made or found, and its place on the machine.
 type File struct {
 	Package string   // what it belongs to: a name of the table, or of another maker here
-	From    string   // where it is in the cache
+	From    string   // where it is here
 	Path    string   // where it is on the machine
 	Links   []string // further paths, on the machine, that lead to it
 }
