@@ -39,8 +39,10 @@ type NIC int
 const (
 	// UserNetwork is QEMU's own network: DHCP, and forwarded ports.
 	UserNetwork NIC = iota
-	// Offline is UserNetwork from which no packet gets out. What the guest sends is
-	// recorded: see Machine.Leaving. A Running's test fails if one tried to.
+	// Offline is a network from which no packet gets out, though the guest has a way
+	// there and a name server: the YAML gives it both, unless it says something else of
+	// network and time itself. What the guest sends is recorded: see Machine.Leaving.
+	// A Running's test fails if a packet tried to leave.
 	Offline
 	// NoNIC is a machine without a network card.
 	NoNIC

@@ -14,7 +14,8 @@ import (
 // stick returns the image that the machine's disk is a layer over: the image
 // itself, or a copy with the YAML on its ESP.
 func (c Config) stick(ctx context.Context) (string, error) {
-	if c.YAML == "" {
+	yaml := c.yaml()
+	if yaml == "" {
 		return filepath.Abs(c.Image)
 	}
 	dir, err := filepath.Abs(c.Dir)
@@ -31,12 +32,32 @@ func (c Config) stick(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("find the ESP of %s: %w", c.Image, err)
 	}
 	put := exec.CommandContext(ctx, "mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", stick, offset), "-", "::/cluster.yaml")
-	put.Stdin = strings.NewReader(c.YAML)
+	put.Stdin = strings.NewReader(yaml)
 	if out, err := put.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("put cluster.yaml on the ESP: %w: %s", err, out)
 	}
 	return stick, nil
 }
+
+// yaml is what is put on the stick. QEMU's DHCP tells an Offline machine of no way
+// out and no name server; one that has no way does not even try. Its only time
+// server is on its own network.
+func (c Config) yaml() string {
+	out := c.YAML
+	if c.NIC != Offline {
+		return out
+	}
+	if !hasKey(out, "network") {
+		out += "network: {interfaces: [{name: eth0, addresses: [10.0.2.15/24], gateway: 10.0.2.2}], nameservers: [10.0.2.3]}\n"
+	}
+	if !hasKey(out, "time") {
+		out += "time: {servers: [10.0.2.2]}\n"
+	}
+	return out
+}
+
+// hasKey tells whether a line begins with the key.
+func hasKey(yaml, key string) bool { return strings.Contains("\n"+yaml, "\n"+key+":") }
 
 // espType is the GPT's type of EFI system partitions, as it is on the disk.
 const espType = "\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b"
