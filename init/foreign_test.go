@@ -129,7 +129,7 @@ func TestForeignProgram(t *testing.T) {
 }
 
 // domainSystem has a domain of a first process and two members.
-func domainSystem() *abi.System {
+func domainSystem(more ...abi.Daemon) *abi.System {
 	pods, runtime, agent := foreign("pods"), foreign("runtime"), foreign("agent")
 	pods.Domain, runtime.Domain, agent.Domain = "pods", "pods", "pods"
 	pods.Foreign.Args = []string{"first"}
@@ -141,7 +141,7 @@ func domainSystem() *abi.System {
 	runtime.Exec, agent.Exec = foreignProgram, foreignProgram
 	runtime.Tier, agent.Tier = 2, 3
 	runtime.Capabilities, agent.Capabilities = capabilityNames, []string{"NET_ADMIN", "DAC_OVERRIDE", "CHOWN"}
-	return testSystem(pods, runtime, agent, abi.Daemon{Name: "echo", Gives: true})
+	return testSystem(append(more, pods, runtime, agent, abi.Daemon{Name: "echo", Gives: true})...)
 }
 
 func startDomain(t *testing.T) control {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -82,6 +83,15 @@ func startWorld(t testing.TB, system *abi.System) *world {
 		t.Skip("needs root to make namespaces")
 	}
 	w := &world{t: t, root: t.TempDir(), gone: make(chan struct{})}
+	w.stage(system)
+	w.start()
+	return w
+}
+
+// stage fills the image's directory.
+func (w *world) stage(system *abi.System) {
+	t := w.t
+	t.Helper()
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "boot", "state", "var", "etc/dactyl", "lib/dactyl"} {
 		if err := os.MkdirAll(filepath.Join(w.root, dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -104,8 +114,6 @@ func startWorld(t testing.TB, system *abi.System) *world {
 			t.Fatal(err)
 		}
 	}
-	w.start()
-	return w
 }
 
 // buildForeign builds the program of all that others wrote, once.
@@ -193,6 +201,19 @@ func converse(socket, command string) (string, error) {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprintln(c, command)
 	return bufio.NewReader(c).ReadString('\n')
+}
+
+// refused waits until callers of a daemon are refused: a process that is being
+// made has all of PID 1's sockets until it executes its program.
+func (w *world) refused(service string) {
+	w.t.Helper()
+	w.eventually("callers of "+service+" are refused", func() bool {
+		c, err := net.Dial("unix", w.socket(service))
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 }
 
 func (w *world) eventually(what string, f func() bool) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,9 +42,7 @@ func TestProgramOnRequest(t *testing.T) {
 	if d := w.daemon(c.Client, "echo"); d.State != "idle" || d.Pid != 0 || !d.OnRequest {
 		t.Errorf("before it is requested: %v", d)
 	}
-	if _, err := net.Dial("unix", w.socket("echo")); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("a caller of what is idle gets %v", err)
-	}
+	w.refused("echo")
 	first, code := c.begin("echo", "--name", "a b")
 	if code != codes.OK || first == 0 {
 		t.Fatal(first, code)

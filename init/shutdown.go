@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -54,8 +55,7 @@ func killEverything() {
 	}
 }
 
-// releaseVolumes writes everything out and unmounts what storaged mounted, or
-// leaves it read-only.
+// releaseVolumes writes everything out and unmounts what storaged mounted.
 func releaseVolumes() {
 	done := make(chan struct{})
 	go func() {
@@ -66,11 +66,8 @@ func releaseVolumes() {
 			shout("%v", err)
 		}
 		for _, dir := range volumes(string(mounts)) {
-			if unix.Unmount(dir, 0) == nil {
-				continue
-			}
-			if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-				shout("unmount %s: %v", dir, err)
+			if err := release(dir); err != nil {
+				shout("%v", err)
 			}
 		}
 		unix.Sync()
@@ -80,6 +77,17 @@ func releaseVolumes() {
 	case <-time.After(diskPatience):
 		shout("the disks do not answer")
 	}
+}
+
+// release ends writing to what is mounted on dir and unmounts it. That it is
+// read-only holds for its other mounts too: those of a domain go some time after
+// its last process, and until then the file system is not unmounted for good.
+func release(dir string) error {
+	readOnly := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	if err := unix.Unmount(dir, 0); err != nil && readOnly != nil {
+		return fmt.Errorf("unmount %s: %w; make it read-only: %w", dir, err, readOnly)
+	}
+	return nil
 }
 
 // volumes returns the mount points at and below the directories that storaged

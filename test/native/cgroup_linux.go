@@ -89,11 +89,15 @@ func removeTree(top string) error {
 }
 
 // processes returns the pids, as the host counts them, of a daemon's processes:
-// init gives each a cgroup NAME.NUMBER.
+// init gives each a cgroup NAME.NUMBER, and NAME in a domain.
 func (g *cgroup) processes(daemon string) ([]int, error) {
-	groups, err := filepath.Glob(filepath.Join(g.path, "*", daemon+".*", "cgroup.procs"))
-	if err != nil {
-		return nil, err
+	var groups []string
+	for _, name := range []string{daemon + ".*", daemon} {
+		found, err := filepath.Glob(filepath.Join(g.path, "*", name, "cgroup.procs"))
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, found...)
 	}
 	var pids []int
 	for _, file := range groups {

@@ -206,7 +206,7 @@ func (m *Machine) Log(ctx context.Context, daemon string) string {
 }
 
 // WaitUp waits until every daemon does what it does here, which for consoled is
-// to have nothing to do.
+// to have nothing to do, and for what nobody requests to wait.
 func (m *Machine) WaitUp(ctx context.Context, admin *vm.Conn) ([]*machine.Daemon, error) {
 	for {
 		list, err := machine.NewClient(admin).ListDaemons(ctx, &machine.ListDaemonsRequest{})
@@ -215,7 +215,7 @@ func (m *Machine) WaitUp(ctx context.Context, admin *vm.Conn) ([]*machine.Daemon
 		}
 		var not []string
 		for _, d := range list.Daemons {
-			if d.State != "up" && (d.Name != "consoled" || d.State != "done") {
+			if d.State != "up" && (d.Name != "consoled" || d.State != "done") && (!d.OnRequest || d.State != "idle") {
 				not = append(not, fmt.Sprintf("%s: %s %s", d.Name, d.State, d.Reason))
 			}
 		}

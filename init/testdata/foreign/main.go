@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +37,7 @@ func main() {
 		hold()
 	}
 	if os.Args[1] == "linger" {
-		select {}
+		unix.Pause()
 	}
 	os.Remove(os.Args[1])
 	l, err := net.Listen("unix", os.Args[1])
@@ -79,6 +80,25 @@ func answer(c net.Conn, words []string) {
 	case "read":
 		text, err := os.ReadFile(words[1])
 		fmt.Fprintln(c, strings.TrimSpace(string(text)), err)
+	case "write":
+		fmt.Fprintln(c, write(words[1], words[2]))
+	case "open":
+		f, err := os.OpenFile(words[1], os.O_RDWR, 0)
+		if err == nil {
+			f.Close()
+		}
+		fmt.Fprintln(c, err)
+	case "overlay":
+		fmt.Fprintln(c, mountOverlay())
+	case "group": // as a kubelet makes them
+		fmt.Fprintln(c, makeGroup("/sys/fs/cgroup/"+words[1]))
+	case "populated":
+		text, err := os.ReadFile("/sys/fs/cgroup/" + words[1] + "/cgroup.events")
+		if err != nil {
+			fmt.Fprintln(c, err)
+			break
+		}
+		c.Write(text)
 	case "mount":
 		fmt.Fprintln(c, unix.Mount("tmpfs", words[1], "tmpfs", 0, ""))
 	case "exec":
@@ -92,6 +112,55 @@ func answer(c net.Conn, words []string) {
 	case "time":
 		fmt.Fprintln(c, unix.Settimeofday(&unix.Timeval{Sec: 1}))
 	}
+}
+
+// write writes to a file that is there.
+func write(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(text)
+	return err
+}
+
+// mountOverlay mounts one as a container's root is, on directories of the domain.
+func mountOverlay() error {
+	top := filepath.Dir(os.Args[1])
+	for _, dir := range []string{"lower", "upper", "work", "root"} {
+		if err := os.MkdirAll(filepath.Join(top, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	root := filepath.Join(top, "root")
+	options := fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", top, top, top)
+	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
+		return err
+	}
+	return unix.Unmount(root, 0)
+}
+
+// makeGroup makes a cgroup with controllers and a process in a leaf.
+func makeGroup(top string) error {
+	leaf := filepath.Join(top, "leaf")
+	if err := os.Mkdir(top, 0o755); err != nil {
+		return err
+	}
+	if err := write(filepath.Join(top, "cgroup.subtree_control"), "+memory +cpu +pids"); err != nil {
+		return err
+	}
+	if err := os.Mkdir(leaf, 0o755); err != nil {
+		return err
+	}
+	group, err := os.Open(leaf)
+	if err != nil {
+		return err
+	}
+	defer group.Close()
+	linger := exec.Command("/proc/self/exe", "linger")
+	linger.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	return linger.Start()
 }
 
 func number(text string) uint32 {
