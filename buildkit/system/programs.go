@@ -26,16 +26,14 @@ func programs(b *manifest.Build) map[string]string {
 }
 
 // compile builds all programs with one call of the go command, so that what
-// they share is compiled once, and puts each in its place under root.
+// they share is compiled once, and puts each in its place under root. They stay
+// beside root too, where the go command finds those that need not be linked again:
+// half of the time of an image in which one daemon changed.
 func compile(ctx context.Context, b *manifest.Build, version, root string, log io.Writer) error {
-	bin, err := os.MkdirTemp(filepath.Dir(root), "bin-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(bin)
+	bin := root + ".bin"
 	where := programs(b)
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", manifest.Tags(b.Mode),
-		"-ldflags", "-s -w -buildid= -X main.version=" + version, "-o", bin + "/"}
+		"-ldflags", "-s -w -X main.version=" + version, "-o", bin + "/"}
 	for pkg := range where {
 		args = append(args, pkg)
 	}
@@ -45,19 +43,15 @@ func compile(ctx context.Context, b *manifest.Build, version, root string, log i
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build the programs of the %s image: %w", b.Mode, err)
 	}
+	var files []packages.File
 	for pkg, path := range where {
-		to := filepath.Join(root, path)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		from := filepath.Join(bin, filepath.Base(pkg))
+		if err := os.Chmod(from, 0o755); err != nil { // whatever the caller's umask
 			return err
 		}
-		if err := os.Rename(filepath.Join(bin, filepath.Base(pkg)), to); err != nil {
-			return err
-		}
-		if err := os.Chmod(to, 0o755); err != nil {
-			return err
-		}
+		files = append(files, packages.File{From: from, Path: path})
 	}
-	return nil
+	return packages.Install(root, files)
 }
 
 // installPackages puts what others wrote in its place under root, and sees that every
