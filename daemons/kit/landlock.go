@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"path/filepath"
 	"slices"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
@@ -51,10 +52,14 @@ func landlockVersion() int {
 // named by a rule is refused.
 func landlockRules(spec *abi.Spec) (landlock.Config, []landlock.Rule) {
 	config := landlock.V6
+	writable := slices.Clone(spec.Write)
+	if spec.Gives {
+		writable = append(writable, filepath.Join(abi.ShareDir, spec.Name))
+	}
 	rules := []landlock.Rule{
 		landlock.PathAccess(readOnly, "/"), // its own root: what is not its own is not there
 		landlock.PathAccess(useDevice, "/dev"),
-		landlock.PathAccess(readWrite, spec.Write...),
+		landlock.PathAccess(readWrite, writable...),
 	}
 	if slices.Contains(spec.Syscalls, "mount") {
 		config.HandledAccessFS = 0 // under any file rule the kernel refuses mount(2)
