@@ -66,6 +66,7 @@ const (
 
 	maxRequestBytes = 1536 << 10
 	maxTxnOps       = 128
+	bcryptCost      = 10 // of passwords that nobody has, but it must be a valid one
 )
 
 // serverConfig is that of a database in d that may grow to quota.
@@ -97,6 +98,7 @@ func serverConfig(d dir, quota int64, log *zap.Logger) config.ServerConfig {
 		StrictReconfigCheck:         true,
 		ClientCertAuthEnabled:       true,
 		AuthToken:                   "", // nobody has a password: certificates say who is who
+		BcryptCost:                  bcryptCost,
 		WarningApplyDuration:        slow,
 		WarningUnaryRequestDuration: slow,
 		MaxLearners:                 membership.DefaultMaxLearners,

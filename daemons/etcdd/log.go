@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -32,7 +33,18 @@ func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
 	return &zapCore{log: c.log, died: c.died, with: append(c.with[:len(c.with):len(c.with)], fields...)}
 }
 
+// known are warnings that a daemon's root and a new database bring about, by their
+// first words, and that are none.
+var known = []string{
+	"failed to get file descriptor usage", // there is no /proc
+	"Failed to detect schema version",     // a database that is new has none, until
+	"failed to update storage version",    // etcd tries again half a second later
+}
+
 func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if slices.Contains(known, e.Message) {
+		return ce
+	}
 	if c.Enabled(e.Level) {
 		return ce.AddCore(e, c)
 	}

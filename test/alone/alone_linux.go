@@ -32,8 +32,9 @@ const patience = 20 * time.Second
 
 // Daemon is one daemon. Its sockets stay open while it is started again, as PID 1's do.
 type Daemon struct {
-	Root string    // its root directory
-	Peer *ipc.Peer // a caller who may call every method that Prepare was told
+	Root  string    // its root directory
+	Peer  *ipc.Peer // a caller who may call every method that Prepare was told
+	Ready string    // what the last process said when it was ready
 
 	spec    abi.Spec
 	kept    []*os.File        // listening sockets, in the order of spec.Descriptors
@@ -64,11 +65,9 @@ func Prepare(dir, program string, m abi.Daemon, service string, methods []string
 	short := m.Services[0]
 	d := &Daemon{Root: dir, address: map[string]string{}, spec: abi.Spec{Daemon: m, Mode: abi.Test, Version: "test"}}
 	d.spec.Callers = []abi.Caller{{Name: "test", Service: short, Full: service, Methods: methods}}
-	for _, path := range append([]string{"/lib/dactyl", "/tmp"}, append(m.Write, shares(m)...)...) {
-		if err := os.MkdirAll(filepath.Join(dir, path), 0o755); err != nil {
-			return nil, err
-		}
-		if err := os.Chown(filepath.Join(dir, path), int(m.User), int(m.User)); err != nil {
+	for path, mode := range folders(m) {
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, mode), os.Chown(path, int(m.User), int(m.User))); err != nil {
 			return nil, err
 		}
 	}
@@ -115,12 +114,16 @@ func Load(ctx context.Context, root, name string) (abi.Daemon, error) {
 	return abi.Daemon{}, fmt.Errorf("no daemon is called %s", name)
 }
 
-func shares(m abi.Daemon) []string {
-	var out []string
-	for _, giver := range m.From {
-		out = append(out, filepath.Join(abi.ShareDir, giver, m.Name))
+// folders are what the daemon's root has, with their modes.
+func folders(m abi.Daemon) map[string]os.FileMode {
+	all := map[string]os.FileMode{filepath.Dir(m.Exec): 0o755, "/dev": 0o755, "/tmp": 0o755}
+	for _, path := range m.Write {
+		all[path] = 0o700
 	}
-	return out
+	for _, giver := range m.From {
+		all[filepath.Join(abi.ShareDir, giver, m.Name)] = 0o755
+	}
+	return all
 }
 
 func (d *Daemon) keep(l net.Listener, what abi.Descriptor) error {
@@ -155,7 +158,6 @@ func (d *Daemon) Start() error {
 	if err != nil {
 		return err
 	}
-	defer write.Close()
 	d.log.reset()
 	d.notify, d.ended = read, make(chan struct{})
 	d.cmd = &exec.Cmd{
@@ -163,7 +165,10 @@ func (d *Daemon) Start() error {
 		ExtraFiles: append([]*os.File{write}, d.kept...), Stderr: &d.log,
 		SysProcAttr: &syscall.SysProcAttr{Chroot: d.Root, Credential: &syscall.Credential{Uid: d.spec.User, Gid: d.spec.User}, Pdeathsig: syscall.SIGKILL},
 	}
-	if err := d.cmd.Start(); err != nil {
+	err = d.cmd.Start()
+	write.Close()
+	if err != nil {
+		read.Close()
 		return fmt.Errorf("start %s: %w", d.spec.Name, err)
 	}
 	go func() {
@@ -173,7 +178,8 @@ func (d *Daemon) Start() error {
 	ready := make(chan error, 1)
 	lines := bufio.NewReader(read)
 	go func() {
-		_, err := lines.ReadString('\n')
+		line, err := lines.ReadString('\n')
+		d.Ready = strings.TrimSpace(line)
 		ready <- err
 		for err == nil { // signs of life
 			_, err = lines.ReadString('\n')
@@ -191,6 +197,9 @@ func (d *Daemon) Start() error {
 	}
 	return nil
 }
+
+// Ended is closed when the process has ended.
+func (d *Daemon) Ended() <-chan struct{} { return d.ended }
 
 // PID is that of the process.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
