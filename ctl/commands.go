@@ -12,7 +12,6 @@ import (
 
 	"github.com/dactyl-os/dactyl/ipc/config"
 	"github.com/dactyl-os/dactyl/ipc/etcd"
-	"github.com/dactyl-os/dactyl/ipc/kube"
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/pods"
@@ -83,7 +82,7 @@ func commands() []command {
 			flags:   kubeconfigFlags, run: showKubeconfig},
 		{use: "kube", short: "Kubernetes on the machine", sub: []command{
 			{use: "status", short: "Show the node and every component: how it is, and what it waits for",
-				run: call1(kube.NewClient, kube.Client.GetStatus, showKube)},
+				flags: kubeFlags, run: kubeStatus},
 			{use: "restart COMPONENT", short: "Restart a component; pods run on", example: "  dactyl kube restart kubelet",
 				complete: componentNames, run: restartComponent},
 			{use: "credential", short: "Print a certificate for kubectl", flags: credentialFlags, hidden: true, run: showCredential},

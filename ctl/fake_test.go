@@ -44,6 +44,7 @@ type fake struct {
 	loseClaim bool
 
 	noCluster   bool
+	readyAt     int  // the node is Ready when it is asked so often; 0: never
 	badSnapshot bool // its digest is another's
 	cutSnapshot bool // its last part is missing
 
@@ -56,6 +57,7 @@ type fake struct {
 	claimed []byte // CSR's key that has claimed
 	admin   []byte // its certificate
 	issued  int    // Kubernetes certificates
+	asked   int    // how Kubernetes is
 }
 
 func newFake(t *testing.T) *fake {

@@ -1,14 +1,80 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/dactyl-os/dactyl/ipc/kube"
 )
 
+func kubeFlags(f *pflag.FlagSet) {
+	f.Bool("wait", false, "wait until the node is Ready")
+	f.Duration("wait-timeout", 10*time.Minute, "how `long` to wait at most")
+}
+
+func kubeStatus(c *call) error {
+	return c.withMachine(func(s *session) error {
+		ask := func() (*kube.GetStatusResponse, error) {
+			return kube.NewClient(s).GetStatus(c.ctx, &kube.GetStatusRequest{})
+		}
+		if c.isSet("wait") {
+			ask = func() (*kube.GetStatusResponse, error) { return c.waitReady(s) }
+		}
+		answer, err := ask()
+		if err != nil {
+			return err
+		}
+		return c.showKube(answer)
+	})
+}
+
+// waitReady tells of each component when it is healthy, and returns when the node
+// is Ready. A machine that goes away meanwhile is waited for.
+func (c *call) waitReady(s *session) (*kube.GetStatusResponse, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.duration("wait-timeout"))
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	told, last := map[string]bool{}, "it has not answered"
+	for {
+		now, err := kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{})
+		switch {
+		case err == nil && !now.Configured:
+			return nil, fail(exitRefused, "%s: %s", s.machine.Name, now.Message)
+		case err == nil && now.Ready:
+			return now, nil
+		case err == nil:
+			last = now.Message
+			c.tellHealthy(now, told)
+		case codeOf(err) != exitConnection && codeOf(err) != exitTimeout:
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			if c.ctx.Err() != nil {
+				return nil, c.ctx.Err()
+			}
+			return nil, fail(exitTimeout, "the node of %s is not Ready: %s", s.machine.Name, last)
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *call) tellHealthy(now *kube.GetStatusResponse, told map[string]bool) {
+	for _, part := range now.Components {
+		if part.Healthy && !told[part.Name] {
+			told[part.Name] = true
+			c.note("%s is healthy", part.Name)
+		}
+	}
+}
+
 // showKube prints what the cluster says of the node, and then its components. A
 // machine without a cluster has none.
-func showKube(c *call, r *kube.GetStatusResponse) error {
+func (c *call) showKube(r *kube.GetStatusResponse) error {
 	if c.output != asTable {
 		return c.show(r, nil)
 	}

@@ -41,7 +41,8 @@ func TestScripts(t *testing.T) {
 //	OTHER     of another CA, without a cluster; context bare
 //	FORGED    which shows ADDRESS's CA behind a certificate that is not from it
 //	NAT       which calls itself 192.0.2.10
-//	LOSSY     which loses the answer to the first claim, and the end of a snapshot; context lossy
+//	LOSSY     which loses the answer to the first claim, and the end of a snapshot; context lossy.
+//	          Its node is Ready the second time it is asked
 //
 // CODE, OTHER_CODE, NAT_CODE and LOSSY_CODE are their pairing codes.
 func setupMachines(t *testing.T, e *testscript.Env) {
@@ -52,7 +53,7 @@ func setupMachines(t *testing.T, e *testscript.Env) {
 	nat := newFake(t)
 	nat.names = []string{"192.0.2.10"}
 	lossy := newFake(t)
-	lossy.loseClaim, lossy.cutSnapshot = true, true
+	lossy.loseClaim, lossy.cutSnapshot, lossy.readyAt = true, true, 2
 	e.Setenv("ADDRESS", address)
 	bare, lossyAt := other.serve(other.chain()), lossy.serve(lossy.chain())
 	e.Setenv("OTHER", bare)

@@ -254,7 +254,11 @@ func (f fakeKube) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetS
 	if f.noCluster {
 		return &kube.GetStatusResponse{Message: "no cluster configured"}, nil
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
 	return &kube.GetStatusResponse{
+		Ready:      f.readyAt > 0 && f.asked >= f.readyAt,
 		Configured: true, Message: "kubelet is not healthy", Cluster: "home", Node: "node-1", Address: "10.0.2.15", NodeReady: true, NodeReadyMs: 5000,
 		Components: []*kube.Component{
 			{Name: "etcdd", State: "up", Version: "3.6.16", Pid: 40, Uid: 110, MemoryBytes: 47 << 20, Healthy: true, SinceMs: 312000},
