@@ -31,6 +31,10 @@ func kubeStatus(c *call) error {
 	})
 }
 
+// noCluster is what kubed says once it knows that there is none; before, it only
+// does not know.
+const noCluster = "no cluster configured"
+
 // waitReady tells of each component when it is healthy, and returns when the node
 // is Ready. A machine that goes away meanwhile is waited for.
 func (c *call) waitReady(s *session) (*kube.GetStatusResponse, error) {
@@ -42,7 +46,7 @@ func (c *call) waitReady(s *session) (*kube.GetStatusResponse, error) {
 	for {
 		now, err := kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{})
 		switch {
-		case err == nil && !now.Configured:
+		case err == nil && !now.Configured && now.Message == noCluster:
 			return nil, fail(exitRefused, "%s: %s", s.machine.Name, now.Message)
 		case err == nil && now.Ready:
 			return now, nil

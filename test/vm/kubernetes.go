@@ -34,7 +34,7 @@ func (r *Running) NodeReady(ctx context.Context) error {
 	for {
 		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{})
 		switch {
-		case err == nil && !now.Configured:
+		case err == nil && now.Message == "no cluster configured": // until kubed knows, it says something else
 			return errors.New("the machine has no part in a cluster: is there a kubernetes section in Config.YAML?")
 		case err == nil && now.Ready:
 			return nil

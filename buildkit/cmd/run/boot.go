@@ -74,7 +74,7 @@ func (b *boot) node(ctx context.Context) error {
 	told := map[string]bool{}
 	for {
 		now, err := b.dactyl.kubeStatus(ctx)
-		if err == nil && !now.Configured {
+		if now.Message == "no cluster configured" { // until kubed knows, it says something else
 			return errors.New("the cluster.yaml has no section kubernetes: nothing of it runs")
 		}
 		for _, c := range now.Components {

@@ -43,7 +43,6 @@ func (d dactyl) command(ctx context.Context, args ...string) *exec.Cmd {
 
 // kubeStatus is what is needed of dactyl.kube.v1's GetStatusResponse.
 type kubeStatus struct {
-	Configured bool
 	Ready      bool
 	Node       string
 	Message    string
