@@ -22,6 +22,7 @@ const (
 	authorityFile = "authority.pem"
 	secretFile    = "secret"
 	claimFile     = "claim.der"
+	toldFile      = "told"
 
 	// maxWrong proofs in a row make the code anew: whoever types it makes fewer mistakes.
 	maxWrong = 10
@@ -32,9 +33,6 @@ const (
 	clientLife = 24 * time.Hour       // when the asker does not say
 	maxLife    = 365 * 24 * time.Hour // of a client certificate, and of the owner's first
 )
-
-// latest is the latest clock that is believed of a claimer.
-var latest = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // store keeps small files by name. A write has happened whole, and will survive
 // a power cut, when it returns without an error.
@@ -51,7 +49,7 @@ type store interface {
 type engine struct {
 	store     store
 	share     share
-	now       func() time.Time
+	clock     *clock
 	random    io.Reader
 	authority *authority
 
@@ -62,8 +60,8 @@ type engine struct {
 }
 
 // openEngine reads the machine's identity from s, or makes one there.
-func openEngine(s store, given share, now func() time.Time, random io.Reader) (*engine, error) {
-	e := &engine{store: s, share: given, now: now, random: random}
+func openEngine(s store, given share, c *clock, random io.Reader) (*engine, error) {
+	e := &engine{store: s, share: given, clock: c, random: random}
 	kept, err := e.readOrCreate(authorityFile, func() ([]byte, error) { return makeAuthority(titles[osCA], random) })
 	if err != nil {
 		return nil, err
@@ -77,8 +75,10 @@ func openEngine(s store, given share, now func() time.Time, random io.Reader) (*
 	if _, err := e.secret(); err != nil {
 		return nil, err
 	}
-	_, err = e.claimed()
-	return e, err
+	if _, err := e.claimed(); err != nil {
+		return nil, err
+	}
+	return e, e.recall()
 }
 
 // readOnly is a source that makes nothing.
@@ -118,8 +118,8 @@ func (e *engine) pairing() (code, fingerprint string, err error) {
 }
 
 // claim hands the first admin certificate to whoever knows the code, and again
-// to the same key. clock is the claimer's.
-func (e *engine) claim(csr, proof []byte, clock time.Time) (certificate, confirm []byte, err error) {
+// to the same key. told is the claimer's clock.
+func (e *engine) claim(csr, proof []byte, told time.Time) (certificate, confirm []byte, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	secret, err := e.secret()
@@ -133,7 +133,7 @@ func (e *engine) claim(csr, proof []byte, clock time.Time) (certificate, confirm
 			return nil, nil, e.refuseLocked()
 		}
 		e.wrong = 0
-		owner, err = e.makeOwner(csr, clock)
+		owner, err = e.makeOwnerLocked(csr, told)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -144,22 +144,18 @@ func (e *engine) claim(csr, proof []byte, clock time.Time) (certificate, confirm
 	return owner.Raw, trust.Confirm(secret, owner.Raw, e.authority.certificate.Raw), nil
 }
 
-// makeOwner signs the first admin certificate. That it is in the store is the
+// makeOwnerLocked signs the first admin certificate. That it is in the store is the
 // claim: one write, before anybody hears of it. It returns the owner there is
 // in the end, who may be one that another process has just made.
-func (e *engine) makeOwner(csr []byte, clock time.Time) (*x509.Certificate, error) {
+func (e *engine) makeOwnerLocked(csr []byte, told time.Time) (*x509.Certificate, error) {
 	key, err := keyOf(csr)
 	if err != nil {
 		return nil, err
 	}
-	from := e.clock()
-	if clock.After(from) {
-		from = clock
+	if err := e.tellLocked(told); err != nil {
+		return nil, err
 	}
-	if from.After(latest) {
-		return nil, status.Errorf(codes.InvalidArgument, "clock: %s cannot be now", from.Format(time.DateOnly))
-	}
-	certificate, err := e.authority.sign(leaf{client("owner", string(admin)), key, from.Add(maxLife)})
+	certificate, err := e.authority.sign(leaf{client("owner", string(admin)), key, e.clock.now().Add(maxLife)})
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +167,7 @@ func (e *engine) makeOwner(csr []byte, clock time.Time) (*x509.Certificate, erro
 
 // refuseLocked counts a wrong proof and makes the code anew when it is time.
 func (e *engine) refuseLocked() error {
-	now := e.now()
+	now := e.clock.machine()
 	e.wrong++
 	if e.wrong < maxWrong || now.Sub(e.changed).Abs() < minCodeLife {
 		return status.Error(codes.PermissionDenied, "wrong pairing code: read it again from the machine's console")
@@ -222,12 +218,43 @@ func (e *engine) secret() (trust.Secret, error) {
 	return trust.NewSecret([8]byte(b)), nil
 }
 
-// clock is the time that lives are counted from.
-func (e *engine) clock() time.Time {
-	if now := e.now(); now.After(dawn) {
-		return now
+// tellLocked takes note of a later time than the machine's.
+func (e *engine) tellLocked(t time.Time) error {
+	if t.After(latest) {
+		return status.Errorf(codes.InvalidArgument, "time_unix: %s cannot be now", t.Format(time.DateOnly))
 	}
-	return dawn
+	if !t.After(e.clock.now()) {
+		return nil
+	}
+	e.clock.tell(t)
+	return e.store.replace(toldFile, []byte(t.UTC().Format(time.RFC3339)))
+}
+
+// recall reads what was told to an earlier trustd, which is at least a time that is over.
+func (e *engine) recall() error {
+	kept, err := e.store.read(toldFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if t, err := time.Parse(time.RFC3339, string(kept)); err == nil && !t.After(latest) {
+		e.clock.tell(t) // a damaged file is no loss: somebody will tell again
+	}
+	return nil
+}
+
+// remember writes down how late it is where the machine's clock does not know, so that
+// the next trustd begins there.
+func (e *engine) remember() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.clock.estimate()
+	if t.Sub(e.clock.machine()) < maxAhead {
+		return nil
+	}
+	return e.store.replace(toldFile, []byte(t.UTC().Format(time.RFC3339)))
 }
 
 // isKeyOf says whether the CSR is signed with the certificate's key.

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc/trust"
@@ -72,6 +73,7 @@ type story struct {
 	disk  *fakeStore
 	share *fakeShare
 	now   time.Time
+	up    time.Duration // all that was waited
 	e     *engine
 	keys  map[string]crypto.Signer
 	codes []string // all that were shown, in order
@@ -97,6 +99,7 @@ func (s *story) do(words []string) string {
 		d, err := time.ParseDuration(plain[0])
 		s.must(err)
 		s.now = s.now.Add(d)
+		s.up += max(d, 0)
 		return ""
 	case "clock":
 		at, err := time.Parse(time.DateOnly, plain[0])
@@ -132,6 +135,9 @@ func (s *story) do(words []string) string {
 		return ""
 	case "prepare":
 		return s.prepare(args["node"], args["service"], plain, args["api"])
+	case "remember": // as trustd does every hour
+		s.must(s.e.remember())
+		return ""
 	case "look": // as trustd does every few seconds
 		return s.look()
 	case "show":
@@ -163,7 +169,7 @@ func (s *story) do(words []string) string {
 }
 
 func (s *story) boot() string {
-	e, err := openEngine(s.disk, s.share, func() time.Time { return s.now }, rand.Reader)
+	e, err := openEngine(s.disk, s.share, newClock(func() time.Time { return s.now }, func() time.Duration { return s.up }), rand.Reader)
 	switch {
 	case errors.Is(err, errDamaged):
 		return "gives up: damaged"
@@ -396,6 +402,47 @@ func (s *story) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// There is room on record for so many clients. When it is full, those whose time is over
+// go, the oldest first; while none is over, nobody else gets a certificate.
+func TestRecordIsFull(t *testing.T) {
+	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+	disk := &fakeStore{files: map[string][]byte{}, writesLeft: -1}
+	e, err := openEngine(disk, &fakeShare{}, newClock(func() time.Time { return now }, func() time.Duration { return 0 }), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range maxClients {
+		c, err := e.authority.issue(leaf{client("bob", "reader"), key.Public(), now.Add(time.Duration(n+1) * time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.files[recordOf(c)] = c.Raw
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.issueClient(csr, reader, "eve", 0); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("with a full record: %v", err)
+	}
+	now = now.Add(10 * time.Minute)
+	if _, err := e.issueClient(csr, reader, "eve", 0); err != nil {
+		t.Errorf("with ten over: %v", err)
+	}
+	all, err := e.issued()
+	if err != nil || len(all) != maxClients {
+		t.Errorf("%d on record: %v", len(all), err)
+	}
+	slices.SortFunc(all, byEnd)
+	if got := all[0].NotAfter.Sub(now); got != -8*time.Minute {
+		t.Errorf("the oldest on record ended %v ago, want the second", -got)
 	}
 }
 

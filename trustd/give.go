@@ -96,7 +96,7 @@ func (e *engine) roundLocked(i *identity, all []part, visit func(*round, part) e
 func (e *engine) due() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, now := e.schedule, e.clock()
+	s, now := e.schedule, e.clock.now()
 	return !s.found || !s.next.IsZero() && (!now.Before(s.next) || now.Add(maxAhead).Before(s.made))
 }
 
@@ -145,8 +145,8 @@ func (r *round) givePair(name string, p pair) error {
 		return err
 	}
 	ca := r.identity.authorities[p.ca]
-	if p.fault(c, key, ca, r.e.clock()) != "" {
-		if c, err = ca.issue(leaf{p.subject, key.Public(), r.e.clock().Add(partLife)}); err != nil {
+	if p.fault(c, key, ca, r.e.clock.now()) != "" {
+		if c, err = ca.issue(leaf{p.subject, key.Public(), r.e.clock.now().Add(partLife)}); err != nil {
 			return err
 		}
 		if err := r.write(name+".crt", encodePEM(pemCertificate, c.Raw)); err != nil {

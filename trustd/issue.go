@@ -90,7 +90,7 @@ func (e *engine) issueLocked(a *authority, csr []byte, group, name string, secon
 	if err := e.makeRoom(); err != nil {
 		return nil, err
 	}
-	c, err := a.issue(leaf{client(name, group), key, e.clock().Add(life)})
+	c, err := a.issue(leaf{client(name, group), key, e.clock.now().Add(life)})
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 			return nil, err
 		}
 	}
-	c, err := e.authority.issue(leaf{serving(names.dns[0], names), key, e.clock().Add(serverLife)})
+	c, err := e.authority.issue(leaf{serving(names.dns[0], names), key, e.clock.now().Add(serverLife)})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (e *engine) makeRoom() error {
 	}
 	clients := slices.DeleteFunc(all, isServer)
 	slices.SortFunc(clients, byEnd)
-	for now := e.clock(); len(clients) >= maxClients; clients = clients[1:] {
+	for now := e.clock.now(); len(clients) >= maxClients; clients = clients[1:] {
 		if now.Before(clients[0].NotAfter) {
 			return status.Errorf(codes.ResourceExhausted, "%d client certificates are in force: wait until some have ended, or ask for shorter ones", len(clients))
 		}
@@ -202,7 +202,7 @@ func (e *engine) certificates() ([]known, error) {
 	for _, c := range issued {
 		out = append(out, known{c, signerOf(c), ""})
 	}
-	now := e.clock()
+	now := e.clock.now()
 	return slices.DeleteFunc(out, func(c known) bool { return !now.Before(c.NotAfter) }), nil
 }
 

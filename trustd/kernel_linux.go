@@ -14,6 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// machineClock is the machine's; up is the monotonic one.
+func machineClock() *clock {
+	start := time.Now()
+	return newClock(time.Now, func() time.Duration { return time.Since(start) })
+}
+
 // directory is a store on a disk, or a share in memory.
 type directory struct {
 	root string

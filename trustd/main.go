@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"path/filepath"
-	"time"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/daemons/kit"
@@ -31,7 +30,7 @@ func setup(_ context.Context, d *kit.Daemon) error {
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(dir, parts, time.Now, rand.Reader)
+	e, err := openEngine(dir, parts, machineClock(), rand.Reader)
 	if errors.Is(err, errDamaged) {
 		return kit.Misconfigured(err)
 	}

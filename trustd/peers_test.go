@@ -317,7 +317,7 @@ func TestReadersDuringRenewal(t *testing.T) {
 			}
 		}
 	}()
-	for n := range 200 {
+	for n := range 50 {
 		address := []string{"10.0.2.15", "10.0.2.16"}[n%2]
 		if _, err := c.PrepareKubernetes(t.Context(), &trust.PrepareKubernetesRequest{Node: "edge1", Addresses: []string{address}, ServiceNetwork: "10.96.0.0/16"}); err != nil {
 			t.Fatal(err)

@@ -143,10 +143,13 @@ const (
 	lookAgain = 5 * time.Second
 	// retryAfter is how long to wait where a renewal failed, which the disk decides.
 	retryAfter = time.Minute
+	// noteAfter is how much time a restart may lose on a machine whose clock is behind.
+	noteAfter = time.Hour
 )
 
 // keep renews what Kubernetes' parts have been given, until ctx ends.
 func (s *server) keep(ctx context.Context) error {
+	noted := time.Now()
 	for wait := time.Duration(0); ; {
 		select {
 		case <-ctx.Done():
@@ -154,6 +157,12 @@ func (s *server) keep(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 		wait = s.keep1()
+		if time.Since(noted) > noteAfter {
+			noted = time.Now()
+			if err := s.engine.remember(); err != nil {
+				s.log.Warn("note the time", "err", err)
+			}
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func serveBoth(t *testing.T, dir, parts string, names func(context.Context) subj
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := openEngine(d, s, time.Now, rand.Reader)
+	e, err := openEngine(d, s, machineClock(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
