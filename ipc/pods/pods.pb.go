@@ -615,7 +615,7 @@ func (x *LoadImageRequest) GetChunk() []byte {
 type LoadImageHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SizeBytes     uint64                 `protobuf:"varint,1,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"` // of the archive; 0: not known. Refused at once when there is no room for it
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                             // for an archive of one image that has no name of its own; empty: the archive's names
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                             // of the one image of the archive, instead of those it has; empty: those
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

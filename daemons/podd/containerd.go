@@ -1,0 +1,409 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	diffapi "github.com/containerd/containerd/api/services/diff/v1"
+	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/containerd/containerd/api/types"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// What the kubelet's images are kept under.
+const (
+	namespace   = "k8s.io"
+	snapshotter = "overlayfs"
+	pinnedLabel = "io.cri-containerd.pinned"
+	pinnedValue = "pinned"
+)
+
+const (
+	// chunkBytes is what is sent to containerd at a time; it takes messages of 16 MiB.
+	chunkBytes = 1 << 20
+	// idleTimeout closes the connection: what it holds is a third of an idle podd.
+	idleTimeout = 5 * time.Second
+)
+
+// containerd is the machine's, as its own interface and the kubelet's (CRI) show it.
+type containerd struct {
+	conn      *grpc.ClientConn
+	runtime   cri.RuntimeServiceClient
+	pictures  cri.ImageServiceClient
+	content   contentapi.ContentClient
+	diff      diffapi.DiffClient
+	images    imagesapi.ImagesClient
+	leases    leasesapi.LeasesClient
+	snapshots snapshotsapi.SnapshotsClient
+}
+
+// newContainerd connects when it is first used, and again whenever containerd was
+// started anew.
+func newContainerd(socket string) (*containerd, error) {
+	conn, err := grpc.NewClient("unix:"+socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's owner and group are its protection
+		grpc.WithIdleTimeout(idleTimeout),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second}}),
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return call(inNamespace(ctx), method, in, out, c, opts...)
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, c *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return open(inNamespace(ctx), desc, c, method, opts...)
+		}))
+	if err != nil {
+		return nil, err
+	}
+	return &containerd{
+		conn, cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn),
+		contentapi.NewContentClient(conn), diffapi.NewDiffClient(conn), imagesapi.NewImagesClient(conn),
+		leasesapi.NewLeasesClient(conn), snapshotsapi.NewSnapshotsClient(conn),
+	}, nil
+}
+
+func inNamespace(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
+}
+
+// leasePrefix marks leases as podd's.
+const leasePrefix = "podd-"
+
+// leaseTime is after how long containerd ends a lease by itself: longer than any
+// upload takes.
+const leaseTime = 12 * time.Hour
+
+// lease keeps what is made with the returned context until end is called, which
+// returns when everything that nothing else refers to is gone.
+func (c *containerd) lease(ctx context.Context) (leased context.Context, end func() error, err error) {
+	id := leasePrefix + rand.Text()
+	expire := time.Now().Add(leaseTime).Format(time.RFC3339)
+	if _, err := c.leases.Create(ctx, &leasesapi.CreateRequest{ID: id, Labels: map[string]string{"containerd.io/gc.expire": expire}}); err != nil {
+		return nil, nil, fmt.Errorf("make a lease: %w", err)
+	}
+	return metadata.AppendToOutgoingContext(ctx, "containerd-lease", id), func() error { return c.endLease(ctx, id) }, nil
+}
+
+// cleanTimeout is for collecting what is not kept, which also has to happen after
+// the caller is gone.
+const cleanTimeout = 20 * time.Second
+
+func (c *containerd) endLease(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	if _, err := c.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: id, Sync: true}); err != nil && status.Code(err) != codes.NotFound {
+		return fmt.Errorf("end lease %s: %w", id, err)
+	}
+	return nil
+}
+
+// endLeases ends those that an earlier podd was killed with.
+func (c *containerd) endLeases(ctx context.Context) error {
+	all, err := c.leases.List(ctx, &leasesapi.ListRequest{})
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	for _, l := range all.Leases {
+		if strings.HasPrefix(l.ID, leasePrefix) {
+			if err := c.endLease(ctx, l.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// put puts size bytes of r away under their digest. An error that is not r's is an
+// outside one.
+func (c *containerd) put(ctx context.Context, size int64, r io.Reader) (digest string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // closes the stream
+	stream, err := c.content.Write(ctx)
+	if err != nil {
+		return "", outside{fmt.Errorf("write to the content store: %w", err)}
+	}
+	w := contentWriter{stream: stream, ref: leasePrefix + rand.Text(), size: size}
+	defer func() {
+		if err != nil {
+			w.abort(ctx, c.content)
+		}
+	}()
+	hash, chunk := sha256.New(), make([]byte, min(size, chunkBytes))
+	for w.offset < size {
+		part := chunk[:min(size-w.offset, chunkBytes)]
+		if _, err := io.ReadFull(r, part); err != nil {
+			return "", err
+		}
+		hash.Write(part)
+		if err := w.write(part); err != nil {
+			return "", outside{fmt.Errorf("write to the content store: %w", err)}
+		}
+	}
+	digest = fmt.Sprintf("sha256:%x", hash.Sum(nil))
+	if err := w.commit(digest); err != nil {
+		return "", outside{fmt.Errorf("commit %s: %w", digest, err)}
+	}
+	return digest, nil
+}
+
+// putBytes puts a small blob away.
+func (c *containerd) putBytes(ctx context.Context, data []byte) error {
+	_, err := c.put(ctx, int64(len(data)), bytes.NewReader(data))
+	return err
+}
+
+// contentWriter writes one blob.
+type contentWriter struct {
+	stream       contentapi.Content_WriteClient
+	ref          string
+	size, offset int64
+}
+
+func (w *contentWriter) write(part []byte) error {
+	_, err := w.exchange(&contentapi.WriteContentRequest{Action: contentapi.WriteAction_WRITE, Ref: w.ref, Total: w.size, Offset: w.offset, Data: part})
+	w.offset += int64(len(part))
+	return err
+}
+
+// commit makes containerd compare the digest with its own. What it has already is
+// as good.
+func (w *contentWriter) commit(digest string) error {
+	_, err := w.exchange(&contentapi.WriteContentRequest{Action: contentapi.WriteAction_COMMIT, Ref: w.ref, Total: w.size, Offset: w.offset, Expected: digest})
+	if status.Code(err) == codes.AlreadyExists {
+		return nil
+	}
+	return err
+}
+
+func (w *contentWriter) exchange(request *contentapi.WriteContentRequest) (*contentapi.WriteContentResponse, error) {
+	if err := w.stream.Send(request); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return w.stream.Recv() // after io.EOF it says why
+}
+
+func (w *contentWriter) abort(ctx context.Context, content contentapi.ContentClient) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	w.stream.CloseSend()
+	content.Abort(ctx, &contentapi.AbortRequest{Ref: w.ref}) // the lease's end does the same, later
+}
+
+// get returns the bytes of a small blob.
+func (c *containerd) get(ctx context.Context, b blob) ([]byte, error) {
+	stream, err := c.content.Read(ctx, &contentapi.ReadContentRequest{Digest: b.digest})
+	var data []byte
+	for err == nil {
+		var part *contentapi.ReadContentResponse
+		if part, err = stream.Recv(); err == nil {
+			data = append(data, part.Data...)
+		}
+	}
+	if err != io.EOF {
+		return nil, fmt.Errorf("read %s: %w", b.digest, err)
+	}
+	return data, nil
+}
+
+// label gives a blob labels.
+func (c *containerd) label(ctx context.Context, digest string, labels map[string]string) error {
+	mask := &fieldmaskpb.FieldMask{}
+	for name := range labels {
+		mask.Paths = append(mask.Paths, "labels."+name)
+	}
+	_, err := c.content.Update(ctx, &contentapi.UpdateRequest{Info: &contentapi.Info{Digest: digest, Labels: labels}, UpdateMask: mask})
+	if err != nil {
+		return fmt.Errorf("label %s: %w", digest, err)
+	}
+	return nil
+}
+
+// unpack makes the filesystem of an image's layers.
+func (c *containerd) unpack(ctx context.Context, i *image) error {
+	parent := ""
+	for n, chain := range chainIDs(i.diffIDs) {
+		there, err := c.unpacked(ctx, chain)
+		if err == nil && !there {
+			err = c.unpackLayer(ctx, i.layers[n], i.diffIDs[n], parent, chain)
+		}
+		if err != nil {
+			return err
+		}
+		parent = chain
+	}
+	return nil
+}
+
+func (c *containerd) unpacked(ctx context.Context, chain string) (bool, error) {
+	_, err := c.snapshots.Stat(ctx, &snapshotsapi.StatSnapshotRequest{Snapshotter: snapshotter, Key: chain})
+	if err != nil && status.Code(err) != codes.NotFound {
+		return false, fmt.Errorf("look for snapshot %s: %w", chain, err)
+	}
+	return err == nil, nil
+}
+
+// unpackLayer makes the snapshot chain: a layer on top of the snapshot parent.
+func (c *containerd) unpackLayer(ctx context.Context, layer descriptor, diffID, parent, chain string) (err error) {
+	key := "extract-" + leasePrefix + rand.Text() + " " + chain
+	made, err := c.snapshots.Prepare(ctx, &snapshotsapi.PrepareSnapshotRequest{
+		Snapshotter: snapshotter, Key: key, Parent: parent,
+		Labels: map[string]string{"containerd.io/snapshot.ref": chain},
+	})
+	if err != nil {
+		return fmt.Errorf("prepare a snapshot for layer %s: %w", layer.Digest, err)
+	}
+	defer func() {
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+			defer cancel()
+			c.snapshots.Remove(ctx, &snapshotsapi.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: key}) // the lease's end does the same, later
+		}
+	}()
+	applied, err := c.diff.Apply(ctx, &diffapi.ApplyRequest{
+		Diff:   &types.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size},
+		Mounts: made.Mounts,
+	})
+	switch {
+	case err != nil:
+		return unpackError(layer, err)
+	case applied.Applied.Digest != diffID:
+		return bad("layer %s unpacks to %s: the image says %s", layer.Digest, applied.Applied.Digest, diffID)
+	}
+	_, err = c.snapshots.Commit(ctx, &snapshotsapi.CommitSnapshotRequest{
+		Snapshotter: snapshotter, Name: chain, Key: key,
+		Labels: map[string]string{"containerd.io/snapshot.ref": chain},
+	})
+	if err != nil && status.Code(err) != codes.AlreadyExists {
+		return fmt.Errorf("commit the snapshot of layer %s: %w", layer.Digest, err)
+	}
+	return c.label(ctx, layer.Digest, map[string]string{"containerd.io/uncompressed": diffID})
+}
+
+// unpackError tells the archive's fault from others: for a layer that is no tar,
+// containerd has no code.
+func unpackError(layer descriptor, err error) error {
+	s, _ := status.FromError(err)
+	switch {
+	case strings.Contains(s.Message(), "no space left on device"):
+		return status.Errorf(codes.ResourceExhausted, "unpack layer %s: the disk is full", layer.Digest)
+	case s.Code() == codes.Unknown || s.Code() == codes.InvalidArgument:
+		return bad("layer %s cannot be unpacked: %s", layer.Digest, s.Message())
+	}
+	return fmt.Errorf("unpack layer %s: %w", layer.Digest, err)
+}
+
+// pointing is what a name stood for before it was set.
+type pointing struct {
+	name   string
+	before *imagesapi.Image // nil: nothing
+}
+
+// name makes a name stand for target. The kubelet's part of containerd learns of it
+// by an event.
+func (c *containerd) name(ctx context.Context, name string, target descriptor, labels map[string]string) (pointing, error) {
+	before, err := c.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
+	if err != nil && status.Code(err) != codes.NotFound {
+		return pointing{}, fmt.Errorf("look for image %s: %w", name, err)
+	}
+	is := &imagesapi.Image{
+		Name: name, Labels: labels,
+		Target: &types.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size},
+	}
+	if err != nil {
+		_, err = c.images.Create(ctx, &imagesapi.CreateImageRequest{Image: is})
+	} else {
+		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: is, UpdateMask: maskOf(labels)})
+	}
+	if err != nil {
+		return pointing{}, fmt.Errorf("name %s %s: %w", target.Digest, name, err)
+	}
+	return pointing{name, before.GetImage()}, nil
+}
+
+// maskOf names what an image's update changes: its target and labels.
+func maskOf(labels map[string]string) *fieldmaskpb.FieldMask {
+	mask := &fieldmaskpb.FieldMask{Paths: []string{"target"}}
+	for l := range labels {
+		mask.Paths = append(mask.Paths, "labels."+l)
+	}
+	return mask
+}
+
+// unname takes name back.
+func (c *containerd) unname(ctx context.Context, p pointing) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	var err error
+	if p.before == nil {
+		_, err = c.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: p.name})
+	} else {
+		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: p.before, UpdateMask: maskOf(nil)})
+	}
+	if err != nil {
+		return fmt.Errorf("take the name %s back: %w", p.name, err)
+	}
+	return nil
+}
+
+// picture returns the image that the kubelet finds under a name or id, or nil.
+func (c *containerd) picture(ctx context.Context, name string) (*cri.Image, error) {
+	found, err := c.pictures.ImageStatus(ctx, &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: name}})
+	if err != nil {
+		return nil, fmt.Errorf("look for image %s: %w", name, err)
+	}
+	return found.Image, nil
+}
+
+const (
+	// seenTimeout is how long the kubelet's part may take to see a new name.
+	seenTimeout = 10 * time.Second
+	seenEvery   = 20 * time.Millisecond
+)
+
+// seen waits until the kubelet finds the image id under a name.
+func (c *containerd) seen(ctx context.Context, name, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, seenTimeout, errors.New("it is not shown to the kubelet"))
+	defer cancel()
+	for {
+		p, err := c.picture(ctx, name)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if p.GetId() == id {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("image %s: %w", name, context.Cause(ctx))
+		case <-time.After(seenEvery):
+		}
+	}
+}
+
+// both lists what runs and what has ended.
+func (c *containerd) both(ctx context.Context) ([]*cri.PodSandbox, []*cri.Container, error) {
+	s, err := c.runtime.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("list pods: %w", err)
+	}
+	k, err := c.runtime.ListContainers(ctx, &cri.ListContainersRequest{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("list containers: %w", err)
+	}
+	return s.Items, k.Containers, nil
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// loading is one archive on its way into containerd.
+type loading struct {
+	c      *containerd
+	name   string            // for its one image; empty: the archive's names
+	labels map[string]string // of the names it makes
+	system bool              // it may take names that belong to the system
+}
+
+// load reads an archive and returns its images, which pods can then be started
+// from. On an error nothing is left of it.
+func (l loading) load(ctx context.Context, from io.Reader) (all []image, err error) {
+	ctx, end, err := l.c.lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var set []pointing
+	defer func() {
+		if err != nil {
+			slices.Reverse(set)
+			for _, p := range set {
+				err = errors.Join(err, l.c.unname(ctx, p))
+			}
+		}
+		err = errors.Join(err, end())
+	}()
+	a, err := readArchive(from, func(size int64, r io.Reader) (string, error) { return l.c.put(ctx, size, r) })
+	if err != nil {
+		return nil, err
+	}
+	all, err = a.images(l.name, func(b blob) ([]byte, error) { return l.c.get(ctx, b) })
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if err := l.prepare(ctx, &all[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range all {
+		for _, name := range all[i].references() {
+			p, err := l.c.name(ctx, name, all[i].target, l.labels)
+			if err != nil {
+				return nil, err
+			}
+			set = append(set, p)
+			if err := l.c.seen(ctx, name, all[i].config.Digest); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return all, nil
+}
+
+// prepare does everything but the naming.
+func (l loading) prepare(ctx context.Context, i *image) error {
+	for _, name := range i.names {
+		if err := l.mayTake(ctx, name); err != nil {
+			return err
+		}
+	}
+	if i.made != nil {
+		if err := l.c.putBytes(ctx, i.made); err != nil {
+			return err
+		}
+	}
+	if err := l.c.unpack(ctx, i); err != nil {
+		return err
+	}
+	for _, k := range i.keeps {
+		if err := l.c.label(ctx, k.digest, k.labels); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayTake refuses the names of what the system cannot do without.
+func (l loading) mayTake(ctx context.Context, name string) error {
+	if l.system {
+		return nil
+	}
+	p, err := l.c.picture(ctx, name)
+	if err != nil {
+		return err
+	}
+	if p.GetPinned() {
+		return status.Errorf(codes.FailedPrecondition, "%s belongs to the system: give the image another name", name)
+	}
+	return nil
+}
+
+// systemRetry is how long to wait for a containerd that does not answer yet.
+const systemRetry = 500 * time.Millisecond
+
+// importSystem sees to it that the images which the system brings along are there.
+func importSystem(ctx context.Context, c *containerd, dir string, log *slog.Logger) error {
+	said := ""
+	for {
+		err := importSystem1(ctx, c, dir, log)
+		if err == nil {
+			return nil
+		}
+		if text := err.Error(); text != said && ctx.Err() == nil && status.Code(err) != codes.Unavailable {
+			log.Warn("the system's images are not there yet", "err", err)
+			said = text
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(systemRetry):
+		}
+	}
+}
+
+func importSystem1(ctx context.Context, c *containerd, dir string, log *slog.Logger) error {
+	if err := c.endLeases(ctx); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		if err := importFile(ctx, c, path, log); err != nil {
+			return fmt.Errorf("import %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// importFile loads what is not there yet. Reading a small archive twice is quicker
+// than having containerd write and collect it again.
+func importFile(ctx context.Context, c *containerd, path string, log *slog.Logger) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	there, err := c.hasAll(ctx, f)
+	if err != nil || there {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	all, err := loading{c: c, labels: map[string]string{pinnedLabel: pinnedValue}, system: true}.load(ctx, f)
+	for _, i := range all {
+		log.Info("image imported", "name", i.names[0], "digest", i.target.Digest)
+	}
+	return err
+}
+
+// hasAll tells whether all images of an archive are there, unpacked and pinned.
+func (c *containerd) hasAll(ctx context.Context, from io.Reader) (bool, error) {
+	blobs := map[string][]byte{}
+	a, err := readArchive(from, func(size int64, r io.Reader) (string, error) {
+		data, err := io.ReadAll(r)
+		blobs[digestOf(data)] = data
+		return digestOf(data), err
+	})
+	if err != nil {
+		return false, err
+	}
+	all, err := a.images("", func(b blob) ([]byte, error) { return blobs[b.digest], nil })
+	if err != nil {
+		return false, err
+	}
+	for _, i := range all {
+		for _, name := range i.references() {
+			if there, err := c.has(ctx, name, i); err != nil || !there {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+func (c *containerd) has(ctx context.Context, name string, i image) (bool, error) {
+	found, err := c.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
+	if status.Code(err) == codes.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for image %s: %w", name, err)
+	}
+	chain := chainIDs(i.diffIDs)
+	if found.Image.Target.Digest != i.target.Digest || found.Image.Labels[pinnedLabel] != pinnedValue {
+		return false, nil
+	}
+	return c.unpacked(ctx, chain[len(chain)-1])
+}
