@@ -20,11 +20,11 @@ const cgroupRoot = "/sys/fs/cgroup"
 
 // cgroups makes one cgroup per process of a daemon, so that nothing that it
 // starts outlives it and two incarnations have a budget each. A domain has a
-// cgroup of its own, beside that of the daemons, with a leaf for each of its
-// programs, and below which its programs do as they like.
+// cgroup of its own, with a leaf for each of its programs, below which its programs
+// do as they like.
 type cgroups struct {
-	dir     string
-	suffix  string // of the names in cgroupRoot; empty on a machine
+	dir     string // of daemons
+	domains string // of domains; made with the first
 	limited bool   // controllers are there
 	native  bool
 }
@@ -44,14 +44,15 @@ const (
 // are of version 1 the controllers are taken, and limits are not set.
 func newCgroups(native bool) (*cgroups, error) {
 	c := &cgroups{limited: true, native: native}
+	suffix := ""
 	if native {
 		var st unix.Stat_t
 		if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
 			return nil, err
 		}
-		c.suffix = fmt.Sprintf(".%d", st.Ino)
+		suffix = fmt.Sprintf(".%d", st.Ino)
 	}
-	c.dir = filepath.Join(cgroupRoot, "dactyl"+c.suffix)
+	c.dir, c.domains = filepath.Join(cgroupRoot, "dactyl"+suffix), filepath.Join(cgroupRoot, "domains"+suffix)
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (c *cgroups) path(d abi.Daemon, id int) string {
 	return filepath.Join(c.dir, fmt.Sprintf("%s.%d", d.Name, id))
 }
 
-func (c *cgroups) domain(name string) string { return filepath.Join(cgroupRoot, name+c.suffix) }
+func (c *cgroups) domain(name string) string { return filepath.Join(c.domains, name) }
 
 // make returns a directory that a process can be born into.
 func (c *cgroups) make(d abi.Daemon, id int) (*os.File, error) {
@@ -125,10 +126,33 @@ func (c *cgroups) limit(dir string, l abi.Limits) error {
 	return writeExisting(filepath.Join(dir, "memory.oom.group"), "1")
 }
 
-// makeDomain makes a domain's cgroup anew, with the device filter on it. Its first
-// process is born into it and goes to its leaf, whose cgroup.procs is leaf; then
-// the domain is to be opened.
+// makeDomains makes the cgroup of all domains, with the device filter on it.
+func (c *cgroups) makeDomains() error {
+	if err := os.Mkdir(c.domains, 0o755); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	group, err := os.Open(c.domains)
+	if err != nil {
+		return err
+	}
+	defer group.Close()
+	if err = filterDevices(group); err == nil {
+		err = c.enable(c.domains, domainControllers)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(c.domains)) // never there without its filter
+	}
+	return nil
+}
+
+// makeDomain makes a domain's cgroup anew. Its first process is born into it and
+// goes to its leaf, whose cgroup.procs is leaf; then the domain is to be opened.
 func (c *cgroups) makeDomain(d abi.Daemon) (group, leaf *os.File, err error) {
+	if err := c.makeDomains(); err != nil {
+		return nil, nil, err
+	}
 	dir := c.domain(d.Domain)
 	if err := removeGroups(dir); err != nil {
 		return nil, nil, err
@@ -141,10 +165,7 @@ func (c *cgroups) makeDomain(d abi.Daemon) (group, leaf *os.File, err error) {
 	if group, err = os.Open(dir); err != nil {
 		return nil, nil, err
 	}
-	if err = filterDevices(group); err == nil {
-		leaf, err = os.OpenFile(filepath.Join(dir, reaperGroup, "cgroup.procs"), os.O_WRONLY, 0)
-	}
-	if err != nil {
+	if leaf, err = os.OpenFile(filepath.Join(dir, reaperGroup, "cgroup.procs"), os.O_WRONLY, 0); err != nil {
 		group.Close()
 		return nil, nil, err
 	}
@@ -216,11 +237,7 @@ func (c *cgroups) remove(d abi.Daemon, id int) error {
 
 // close removes what is left when all daemons are down. On a machine it would
 // not matter; another Linux would keep it.
-func (c *cgroups) close(s *abi.System) {
-	for _, d := range s.Daemons {
-		if leads(d) {
-			_ = removeGroups(c.domain(d.Domain))
-		}
-	}
+func (c *cgroups) close() {
+	_ = removeGroups(c.domains)
 	os.Remove(c.dir)
 }

@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file keeps a domain from the disks and the memory of the machine, whatever
-// nodes its programs make: a BPF program on the domain's cgroup is asked before any
-// device is opened, mounted or made. The kernel asks those of cgroups below as
-// well, so that a container's own filter only narrows it.
+// This file keeps domains from the disks and the memory of the machine, whatever
+// nodes their programs make: a BPF program on the cgroup above all domains is asked
+// before any device is opened, mounted or made. The kernel asks those of cgroups
+// below as well, so that a container's own filter only narrows it. A domain's root
+// may take filters off cgroups that it can open, and this one is above its
+// namespace.
 
 // Of struct bpf_cgroup_dev_ctx, whose first field holds the type in its lower half.
 const (
@@ -25,15 +27,18 @@ const (
 	devMinorOffset = 8
 )
 
-// memoryMajor is that of the devices of mem(4).
-const memoryMajor = 1
+// deniedNodes are character devices that reach through every wall, whether this
+// kernel has them or not.
+var deniedNodes = []struct{ major, minor int32 }{
+	{1, 1}, {1, 2}, {1, 4}, // mem, kmem, port: all memory
+	{10, 130}, // watchdog: restarts the machine
+	{10, 224}, // tpm0: the machine's identity
+	{10, 236}, // device-mapper: what the root is made of
+}
 
-// memoryMinors are the ones that reach all memory: mem, kmem, port.
-var memoryMinors = []int32{1, 2, 4}
-
-// rawDrivers have character devices that command disks, by their names in
-// /proc/devices.
-var rawDrivers = []string{"sg", "bsg", "nvme", "nvme-generic"}
+// deniedDrivers are others whose majors the kernel assigns when it boots, by their
+// names in /proc/devices: commands to disks, and the TPM.
+var deniedDrivers = []string{"sg", "bsg", "nvme", "nvme-generic", "tpm", "watchdog"}
 
 // instruction is struct bpf_insn.
 type instruction struct {
@@ -63,9 +68,8 @@ const (
 	regMinor   = 4
 )
 
-// deviceFilter answers 1 for what is allowed. Its jumps go forward to the last two
-// instructions only.
-func deviceFilter(rawMajors []int32) []instruction {
+// deviceFilter answers 1 for what is allowed.
+func deviceFilter(majors []int32) []instruction {
 	load := func(register uint8, offset int16) instruction {
 		return instruction{bpfLoad32, register | regContext<<4, offset, 0}
 	}
@@ -78,12 +82,12 @@ func deviceFilter(rawMajors []int32) []instruction {
 	f = append(f, load(regType, devTypeOffset), load(regMajor, devMajorOffset), load(regMinor, devMinorOffset),
 		instruction{bpfAndValue, regType, 0, 0xFFFF})
 	deny(regType, unix.BPF_DEVCG_DEV_BLOCK)
-	for _, m := range rawMajors {
+	for _, m := range majors {
 		deny(regMajor, m)
 	}
-	f = append(f, instruction{bpfJumpOther, regMajor, int16(len(memoryMinors)), memoryMajor})
-	for _, m := range memoryMinors {
-		deny(regMinor, m)
+	for _, n := range deniedNodes {
+		f = append(f, instruction{bpfJumpOther, regMajor, 1, n.major})
+		deny(regMinor, n.minor)
 	}
 	f = append(f, instruction{bpfSetValue, regResult, 0, 1}, instruction{code: bpfExit})
 	for _, i := range denials {
@@ -94,7 +98,7 @@ func deviceFilter(rawMajors []int32) []instruction {
 
 // filterDevices puts the filter on a cgroup, for as long as the cgroup is there.
 func filterDevices(group *os.File) error {
-	majors, err := majorsOf(rawDrivers)
+	majors, err := majorsOf(deniedDrivers)
 	if err != nil {
 		return err
 	}

@@ -190,7 +190,7 @@ func (m *machine) supervise() ending {
 			footprint.DropProgram()
 		}
 	}
-	m.launcher.groups.close(m.system)
+	m.launcher.groups.close()
 	return m.ending
 }
 

@@ -100,6 +100,9 @@ func checkSystem(s *abi.System) error {
 	return nil
 }
 
+// throughMounts is the right to open files by their handles, wherever they are.
+const throughMounts = "DAC_READ_SEARCH"
+
 // checkDomain sees that who is in a domain is what may be there: uid 0, whose
 // rights end at the domain's walls.
 func checkDomain(d abi.Daemon, s *abi.System) error {
@@ -108,6 +111,8 @@ func checkDomain(d abi.Daemon, s *abi.System) error {
 		return nil
 	case d.Foreign == nil || d.User != 0 || d.UserNS:
 		return fmt.Errorf("only programs of others and of uid 0 are in a domain")
+	case slices.Contains(d.Capabilities, throughMounts):
+		return fmt.Errorf("%s opens any file of a file system of which the domain has a directory", throughMounts)
 	case !slices.ContainsFunc(s.Daemons, func(first abi.Daemon) bool { return first.Name == d.Domain && leads(first) }):
 		return fmt.Errorf("nobody makes the domain %q", d.Domain)
 	}

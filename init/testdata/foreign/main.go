@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,6 +100,9 @@ func answer(c net.Conn, words []string) {
 			break
 		}
 		c.Write(text)
+	case "filters":
+		n, err := countFilters(words[1])
+		fmt.Fprintln(c, n, err)
 	case "mount":
 		fmt.Fprintln(c, unix.Mount("tmpfs", words[1], "tmpfs", 0, ""))
 	case "exec":
@@ -123,6 +127,26 @@ func write(path, text string) error {
 	defer f.Close()
 	_, err = f.WriteString(text)
 	return err
+}
+
+// countFilters returns how many device filters are attached to a cgroup.
+func countFilters(path string) (uint32, error) {
+	group, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer group.Close()
+	query := struct {
+		target, kind, flags, attachFlags uint32
+		programs                         uint64
+		count                            uint32
+		_                                uint32
+	}{target: uint32(group.Fd()), kind: unix.BPF_CGROUP_DEVICE}
+	_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_QUERY, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
+	if errno != 0 {
+		return 0, errno
+	}
+	return query.count, nil
 }
 
 // mountOverlay mounts one as a container's root is, on directories of the domain.

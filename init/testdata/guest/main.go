@@ -93,6 +93,8 @@ var trials = []struct {
 	{"the machine's cgroups are out of reach", says("runtime", "read /sys/fs/cgroup/dactyl/cgroup.procs", "open /sys/fs/cgroup/dactyl/cgroup.procs: no such file or directory")},
 	{"the root disk cannot be opened", says("runtime", "node b 254 0", "make: operation not permitted")},
 	{"memory cannot be opened", says("runtime", "node c 1 1", "make: operation not permitted")},
+	{"the device mapper cannot be opened", says("runtime", "node c 10 236", "make: operation not permitted")},
+	{"the filter is out of reach", says("runtime", "filters /sys/fs/cgroup", "0 <nil>")},
 	{"null can be opened", says("runtime", "node c 1 3", "<nil>")},
 	{"the kernel's log can be opened", says("runtime", "open /dev/kmsg", "<nil>")},
 	{"a terminal can be opened", says("runtime", "open /dev/ptmx", "<nil>")},
