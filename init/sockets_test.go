@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"testing"
@@ -19,7 +20,7 @@ func TestListenBeforeTheLoopbackIsUp(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with its network
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNET), loopback(unix.IFF_UP), loopback(0)); err != nil {
 			done <- err
 			return
 		}
@@ -32,4 +33,20 @@ func TestListenBeforeTheLoopbackIsUp(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// loopback sets the flags of lo. A network in which no interface ever was up takes
+// any address for a broadcast, and lets it be bound by mistake.
+func loopback(flags uint16) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(flags)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
