@@ -27,13 +27,49 @@
 // network namespace, and where its rights allow it its own user namespace, whose
 // capabilities mean nothing to the namespaces around it. Device nodes are kept
 // from it by having no CAP_MKNOD, nodev on every mount but its own /dev, and
-// nothing but its own nodes in there; there is no cgroup device filter.
+// nothing but its own nodes in there.
+//
+// # What runs on request
+//
+// A daemon that its manifest calls on request is idle, and its callers refused,
+// between StopProgram and StartProgram (request.go). What must be alone is stopped
+// before it is started again; all others are started beside themselves.
+//
+// # What one daemon gives another
+//
+// For every pair of giver and receiver there is a directory /run/from/GIVER/RECEIVER
+// that the giver writes and the receiver's group reads (share_linux.go). It is made
+// before anybody starts, so keys and configuration reach programs that can make no
+// call, and nobody else's root has it.
+//
+// # Programs that others wrote
+//
+// They get no Spec and no notify pipe: they are ready once they run, give no sign of
+// life, and every exit is a crash. The same walls are around them. Since they do not
+// seal themselves, their seccomp filter, compiled into the image, is installed just
+// before execve; Landlock they have none.
+//
+// # Domains
+//
+// A domain (domain_linux.go) is for programs that start others. Its first process
+// gets mount, PID, IPC and cgroup namespaces, and the machine's network and name;
+// the other members are born into its PID namespace and enter the rest. Mounts are
+// shared within and private outwards, and what its directories hold may be executed.
+// Its programs are uid 0 in the machine's user namespace, so what keeps them in is
+// what the namespaces do not show, the bounding set of each, and a BPF program that
+// refuses disks, memory, the device mapper, the watchdog and the TPM, whatever nodes
+// are made (devices_linux.go). It is attached above the domain's cgroup
+// namespace, where the domain's root cannot take it off.
+//
+// With the first process the kernel ends all of them; they are started again after
+// it. A member that is stopped or killed takes along what is in its own cgroup, and
+// nothing else.
 //
 // # Who calls it
 //
 // The services machine and, in images that have them, dev and probe. It
 // restarts a daemon beside itself: the new process must be ready before the old
-// one is told to stop.
+// one is told to stop. StartProgram and StopProgram are kubed's.
 //
 // # What survives
 //
