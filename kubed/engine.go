@@ -1,17 +1,357 @@
 package main
 
-// state is how far Kubernetes is on this machine.
-type state int
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
 
-// unconfigured: the machine has no part in a cluster.
-const unconfigured state = iota
+	"github.com/dactyl-os/dactyl/kubed/internal/render"
+)
 
-// view is what kubed tells of a state.
-type view struct {
-	configured bool
-	message    string
+// settings are what cluster.yaml says of this machine's part in a cluster.
+type settings struct {
+	configured     bool
+	cluster        string
+	podNetwork     netip.Prefix
+	serviceNetwork netip.Prefix
+	extraArgs      map[string]map[string]string
 }
 
-var statuses = map[state]view{
-	unconfigured: {configured: false, message: "no cluster configured"},
+// engine decides. It is told what happens and returns what to do about it, and it is
+// told the end of everything that it wanted done. It is not safe for concurrent use.
+//
+// It compares what should run with what PID 1 has been asked for. After a restart it
+// knows nothing and asks for everything again, in order, which to PID 1 is no change.
+type engine struct {
+	began    time.Time
+	now      time.Time // when it last settled: what was due by then has been begun
+	settings *settings // nil: configd has not said yet
+	facts    facts
+
+	who   pin // as last decided; without a name it is not
+	pin   pin // as kept
+	keeps job
+	lacks string // what who lacks
+
+	stale    bool         // what follows was made from older settings, facts or who
+	node     *render.Node // nil until it is known who the node is
+	programs []render.Program
+	objects  []render.Object
+	wrong    string // why cluster.yaml's arguments cannot be
+
+	keys     string // the wish that has been met
+	keysJob  job
+	keysFail string
+
+	parts    []*part
+	looks    job
+	occasion time.Time // when something happened that PID 1 is to be asked about
+	swept    string
+	applied  string // the objects that are in the cluster
+	applies  job
+
+	nodeAsks   job
+	nodeFailed int
+	nodeReady  bool
+	nodeSince  time.Time
+	nodeSays   string // why it is not ready
+	labels     job
+	labelled   bool
+}
+
+// applyAgain is when objects are applied again, should somebody have changed them.
+const applyAgain = time.Hour
+
+// lookAgain is when PID 1 is asked without an occasion.
+const lookAgain = time.Minute
+
+func newEngine(now time.Time, was pin) *engine {
+	e := &engine{began: now, pin: was, nodeSince: now}
+	for _, s := range specifications {
+		e.parts = append(e.parts, &part{specification: s, since: now, begun: now})
+	}
+	return e
+}
+
+// settle brings everything one step nearer to where it should be.
+func (e *engine) settle(now time.Time) []action {
+	e.now = now
+	if e.settings == nil {
+		return nil
+	}
+	var out []action
+	if e.looks.may(now) {
+		e.looks.busy = true
+		out = append(out, look{})
+	}
+	if !e.settings.configured {
+		return append(out, e.windDown(now)...)
+	}
+	e.render(now)
+	if e.node == nil {
+		return out
+	}
+	out = append(out, e.keep(now)...)
+	out = append(out, e.prepare(now)...)
+	if e.keys == e.wish().String() {
+		for i, p := range e.parts {
+			out = append(out, e.bring(now, p, e.programs[i])...)
+		}
+		out = append(out, e.sweep()...)
+	}
+	for _, p := range e.parts {
+		out = append(out, e.nurse(now, p)...)
+	}
+	return append(out, e.furnish(now)...)
+}
+
+// render decides who the node is and what its parts are configured with.
+func (e *engine) render(now time.Time) {
+	was := e.who
+	if was.Name == "" {
+		was = e.pin
+	}
+	who, lacks := choose(was, e.facts, now.Sub(e.began))
+	if e.lacks = lacks; lacks != "" {
+		return
+	}
+	e.stale = e.stale || who != e.who
+	e.who = who
+	if !e.stale {
+		return
+	}
+	e.stale = false
+	n := render.Node{
+		Cluster: e.settings.cluster, Name: who.Name, Address: who.Address,
+		PodNetwork: e.settings.podNetwork, ServiceNetwork: e.settings.serviceNetwork,
+		Resolvers: e.facts.resolvers, ExtraArgs: e.settings.extraArgs,
+	}
+	programs, err := render.Programs(n)
+	if err != nil {
+		e.wrong = err.Error() // what runs goes on as it is
+		return
+	}
+	e.wrong, e.node, e.programs, e.objects = "", &n, programs, render.Objects(n)
+}
+
+func (e *engine) keep(now time.Time) []action {
+	if e.who == e.pin || !e.keeps.may(now) {
+		return nil
+	}
+	e.keeps.busy = true
+	return []action{keep{e.who}}
+}
+
+func (e *engine) wish() wish {
+	return wish{e.node.Cluster, e.node.Name, reached(e.node.Address, e.facts), e.node.ServiceNetwork}
+}
+
+func (e *engine) prepare(now time.Time) []action {
+	if e.keys == e.wish().String() || !e.keysJob.may(now) {
+		return nil
+	}
+	e.keysJob.busy = true
+	return []action{prepare{e.wish()}}
+}
+
+// bring asks PID 1 for a part if it should run and is not known to, or should run with
+// other flags.
+func (e *engine) bring(now time.Time, p *part, want render.Program) []action {
+	if p.asked == flags(want) {
+		if p.wrote == liveTexts(want) || !p.writes.may(now) {
+			return nil
+		}
+		p.writes.busy = true
+		return []action{write{want}}
+	}
+	if e.wrong != "" || e.missing(p) != "" || p.starts.busy || now.Before(p.starts.due) {
+		return nil
+	}
+	if p.asked != "" {
+		p.began(now, "it is started with other flags")
+	}
+	p.starts.busy = true
+	return []action{run{want}}
+}
+
+// missing names the first of p's needs that is not met; empty if all are.
+func (e *engine) missing(p *part) partName {
+	for _, n := range p.needs {
+		switch {
+		case n.name == objects && e.applied == "",
+			n.name != objects && e.part(n.name).asked == "",
+			n.name != objects && n.only == healthy && !e.part(n.name).healthy:
+			return n.name
+		}
+	}
+	return ""
+}
+
+// sweep removes files that nobody was started with, when nobody is to be started anew.
+func (e *engine) sweep() []action {
+	var all strings.Builder
+	for i, p := range e.parts {
+		if p.asked != flags(e.programs[i]) {
+			return nil
+		}
+		all.WriteString(p.asked)
+	}
+	if e.swept == all.String() {
+		return nil
+	}
+	e.swept = all.String()
+	return []action{sweep{e.programs}}
+}
+
+// nurse asks a part how it is, and has it started anew if it hangs.
+func (e *engine) nurse(now time.Time, p *part) []action {
+	if p.asked == "" || !p.checked || p.via != "" && e.part(p.via).asked == "" {
+		return nil
+	}
+	if at := e.hungAt(p); !at.IsZero() && !now.Before(at) && p.restart.may(now) {
+		p.restart.busy = true
+		return []action{restart{p.name, fmt.Sprintf("not healthy for %v: %s", now.Sub(e.illSince(p)).Round(time.Second), p.problem)}}
+	}
+	if !p.checks.may(now) {
+		return nil
+	}
+	p.checks.busy = true
+	return []action{check{p.name}}
+}
+
+// hungAt is when p counts as hung; zero is never. Who lacks what he needs does not
+// hang, nor who is not running: that is PID 1's to mend.
+func (e *engine) hungAt(p *part) time.Time {
+	if p.own || p.healthy || p.process.state != "up" || e.missing(p) != "" || p.via != "" && !e.part(p.via).healthy {
+		return time.Time{}
+	}
+	if p.proven {
+		return e.illSince(p).Add(hungLimit)
+	}
+	return e.illSince(p).Add(startLimit)
+}
+
+// illSince is since when p is not healthy although it could be.
+func (e *engine) illSince(p *part) time.Time {
+	t := latest(p.since, p.begun)
+	for _, n := range p.needs {
+		if n.name != objects && n.only == healthy {
+			t = latest(t, e.part(n.name).since)
+		}
+	}
+	return t
+}
+
+// furnish puts into the cluster what belongs there, and asks for the node.
+func (e *engine) furnish(now time.Time) []action {
+	if !e.part("kube-apiserver").healthy {
+		return nil
+	}
+	var out []action
+	changed := e.applies.failed == 0 && e.applied != bodies(e.objects)
+	if e.applies.may(now) || changed && !e.applies.busy {
+		e.applies.busy = true
+		out = append(out, apply{e.objects})
+	}
+	if e.part("kubelet").asked == "" {
+		return out
+	}
+	if e.nodeAsks.may(now) {
+		e.nodeAsks.busy = true
+		out = append(out, askNode{e.node.Name})
+	}
+	if e.nodeReady && !e.labelled && e.labels.may(now) {
+		e.labels.busy = true
+		out = append(out, label{e.node.Name})
+	}
+	return out
+}
+
+// windDown stops what runs although there is no cluster, the last started first.
+func (e *engine) windDown(now time.Time) []action {
+	for _, p := range slices.Backward(e.parts) {
+		if p.process.state == "" || p.process.state == "idle" {
+			continue
+		}
+		if !p.stops.may(now) {
+			return nil
+		}
+		p.stops.busy = true
+		return []action{stop{p.name}}
+	}
+	return nil
+}
+
+// wake is when settle is to be called next, if nothing else happens; zero is never.
+// What was due when it was last called has been begun, or waits for something else.
+func (e *engine) wake() time.Time {
+	if e.settings == nil {
+		return time.Time{}
+	}
+	var next time.Time
+	at := func(t time.Time) {
+		if t.After(e.now) {
+			next = earliest(next, t)
+		}
+	}
+	jobs := []*job{&e.looks, &e.keeps, &e.keysJob, &e.applies, &e.nodeAsks, &e.labels}
+	for _, p := range e.parts {
+		jobs = append(jobs, &p.starts, &p.writes, &p.stops, &p.restart, &p.checks)
+		at(e.hungAt(p))
+	}
+	for _, j := range jobs {
+		if !j.busy {
+			at(j.due)
+		}
+	}
+	if e.lacks != "" {
+		at(e.began.Add(addressGrace))
+	}
+	return next
+}
+
+func (e *engine) part(name partName) *part {
+	i := slices.IndexFunc(e.parts, func(p *part) bool { return p.name == name })
+	if i < 0 {
+		panic("BUG: no part " + string(name))
+	}
+	return e.parts[i]
+}
+
+// flags are what a program is asked for with; never empty.
+func flags(p render.Program) string { return p.Name + " " + strings.Join(p.Args, " ") }
+
+// liveTexts are what is in a program's files that it reads again.
+func liveTexts(p render.Program) string {
+	var b strings.Builder
+	for _, f := range p.Files {
+		if f.Live {
+			b.WriteString(f.Name + "\n" + f.Text)
+		}
+	}
+	return b.String()
+}
+
+func bodies(all []render.Object) string {
+	var b strings.Builder
+	for _, o := range all {
+		b.WriteString(o.Path + o.Body)
+	}
+	return b.String()
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/dactyl-os/dactyl/kubed/internal/render"
+	"github.com/dactyl-os/dactyl/kubed/internal/rest"
+)
+
+// cluster is what is asked over HTTP: the parts whether they work, the API server for
+// objects.
+type cluster interface {
+	check(ctx context.Context, name partName) error
+	node(ctx context.Context, name string) (nodeIs, error)
+	apply(ctx context.Context, o render.Object) error
+	label(ctx context.Context, node string) error
+}
+
+// endpoint is where a part answers whether it works.
+type endpoint struct {
+	address string
+	secure  bool
+	path    string
+}
+
+var endpoints = map[partName]endpoint{
+	"kube-apiserver":          {"127.0.0.1:6443", true, "/readyz"},
+	"kube-controller-manager": {"127.0.0.1:10257", true, "/healthz"},
+	"kube-scheduler":          {"127.0.0.1:10259", true, "/healthz"},
+	"kubelet":                 {"127.0.0.1:10248", false, "/healthz"},
+	"kube-proxy":              {"127.0.0.1:10256", false, "/livez"},
+	"coredns":                 {"127.0.0.1:8181", false, "/ready"},
+}
+
+// local is the cluster as this machine's parts make it.
+type local struct {
+	files   files
+	clients map[partName]*rest.Client
+}
+
+func newLocal(f files) *local {
+	l := &local{f, map[partName]*rest.Client{}}
+	for name, e := range endpoints {
+		c := &rest.Client{Address: e.address}
+		if e.secure {
+			c.TLS = l.identify
+		}
+		l.clients[name] = c
+	}
+	return l
+}
+
+// identify reads key and certificates, which trustd renews, for each connection anew.
+func (l *local) identify() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(l.files.key("client.crt"), l.files.key("client.key"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := l.files.authority()
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("kubernetes-ca.crt: not a certificate")
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: "127.0.0.1"}, nil
+}
+
+func (l *local) check(ctx context.Context, name partName) error {
+	a, err := l.clients[name].Get(ctx, endpoints[name].path)
+	if err != nil {
+		return err
+	}
+	if a.Status != 200 {
+		return fmt.Errorf("%s answers %d: %s", endpoints[name].path, a.Status, failing(a))
+	}
+	return nil
+}
+
+// failing names the checks that fail, of those that the answer lists.
+func failing(a rest.Answer) string {
+	var names []string
+	for line := range strings.Lines(string(a.Body)) {
+		if name, ok := strings.CutPrefix(line, "[-]"); ok {
+			name, _, _ = strings.Cut(name, " ")
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return a.Line()
+	}
+	return "not yet " + strings.Join(names, ", ")
+}
+
+func (l *local) api(ctx context.Context, r rest.Request) (rest.Answer, error) {
+	a, err := l.clients["kube-apiserver"].Do(ctx, r)
+	if err == nil && a.Status >= 300 {
+		var status struct{ Message string }
+		if json.Unmarshal(a.Body, &status) != nil || status.Message == "" {
+			status.Message = a.Line()
+		}
+		err = fmt.Errorf("%s %s: %d: %s", r.Method, r.Path, a.Status, status.Message)
+	}
+	return a, err
+}
+
+func (l *local) node(ctx context.Context, name string) (nodeIs, error) {
+	a, err := l.api(ctx, rest.Request{Method: "GET", Path: nodePath(name)})
+	if a.Status == 404 {
+		return nodeIs{message: "the kubelet has not registered it yet"}, nil
+	}
+	if err != nil {
+		return nodeIs{}, err
+	}
+	return readNode(a.Body)
+}
+
+func nodePath(name string) string { return "/api/v1/nodes/" + url.PathEscape(name) }
+
+// readNode takes from a Node what counts here.
+func readNode(text []byte) (nodeIs, error) {
+	var n struct {
+		Metadata struct{ Labels map[string]string }
+		Status   struct {
+			Conditions []struct{ Type, Status, Message string }
+		}
+	}
+	if err := json.Unmarshal(text, &n); err != nil {
+		return nodeIs{}, fmt.Errorf("read the node: %w", err)
+	}
+	is := nodeIs{message: "the kubelet has not told its state yet", labelled: true}
+	for key := range render.NodeLabels {
+		_, has := n.Metadata.Labels[key]
+		is.labelled = is.labelled && has
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == "Ready" {
+			is.ready, is.message = c.Status == "True", c.Message
+		}
+	}
+	return is, nil
+}
+
+func (l *local) apply(ctx context.Context, o render.Object) error {
+	_, err := l.api(ctx, rest.Request{
+		Method: "PATCH", Path: o.Path + "?fieldManager=dactyl&force=true", ContentType: "application/apply-patch+yaml", Body: o.Body,
+	})
+	return err
+}
+
+func (l *local) label(ctx context.Context, node string) error {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": render.NodeLabels}})
+	if err != nil {
+		return err
+	}
+	_, err = l.api(ctx, rest.Request{Method: "PATCH", Path: nodePath(node), ContentType: "application/merge-patch+json", Body: string(body)})
+	return err
+}

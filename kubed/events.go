@@ -1,0 +1,201 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dactyl-os/dactyl/kubed/internal/render"
+)
+
+// This file has what the engine can be told. Everything returns what to do now.
+
+func (e *engine) tick(now time.Time) []action { return e.settle(now) }
+
+func (e *engine) configure(now time.Time, s settings) []action {
+	e.settings, e.stale = &s, true
+	e.keysJob.due = now
+	for _, p := range e.parts {
+		p.starts.due = now
+	}
+	return e.settle(now)
+}
+
+// observe takes what others say of the machine.
+func (e *engine) observe(now time.Time, f facts) []action {
+	if e.facts.hostname == f.hostname && e.facts.boot == f.boot &&
+		slices.Equal(e.facts.addresses, f.addresses) && slices.Equal(e.facts.resolvers, f.resolvers) {
+		return nil
+	}
+	e.facts, e.stale = f, true
+	return e.settle(now)
+}
+
+// keptIt: who the node is has been stored, or not: it is tried again.
+func (e *engine) keptIt(now time.Time, p pin, err error) []action {
+	e.keeps.done(now, err)
+	if err == nil {
+		e.pin = p
+	}
+	return e.settle(now)
+}
+
+// prepared: trustd has given what was wished.
+func (e *engine) prepared(now time.Time, w wish, err error) []action {
+	e.keysJob.done(now, err)
+	e.keysFail = ""
+	if err == nil {
+		e.keys = w.String()
+	} else {
+		e.keysFail = err.Error()
+	}
+	return e.settle(now)
+}
+
+// started: PID 1 runs a program with the flags that it was asked for.
+func (e *engine) started(now time.Time, p render.Program, err error) []action {
+	x := e.part(partName(p.Name))
+	x.starts.done(now, err)
+	if err != nil {
+		x.problem = err.Error()
+		return e.settle(now)
+	}
+	x.asked, x.wrote = flags(p), liveTexts(p)
+	x.begun, x.problem, x.checks.due = now, "", now
+	e.lookSoon(now)
+	return e.settle(now)
+}
+
+// wrote: a running program's live files are there.
+func (e *engine) wrote(now time.Time, p render.Program, err error) []action {
+	x := e.part(partName(p.Name))
+	x.writes.done(now, err)
+	if err == nil {
+		x.wrote = liveTexts(p)
+	}
+	return e.settle(now)
+}
+
+func (e *engine) stopped(now time.Time, name partName, err error) []action {
+	p := e.part(name)
+	p.stops.done(now, err)
+	if err == nil {
+		p.process, p.asked = process{state: "idle"}, ""
+		p.set(now, false, "")
+	}
+	return e.settle(now)
+}
+
+// restarted: a part has a new process, because the engine or a person wanted it to.
+func (e *engine) restarted(now time.Time, name partName, err error) []action {
+	p := e.part(name)
+	p.restart.done(now, err)
+	if err == nil {
+		p.began(now, "it has been restarted")
+	}
+	e.lookSoon(now)
+	return e.settle(now)
+}
+
+func (e *engine) appliedThem(now time.Time, all []render.Object, err error) []action {
+	e.applies.done(now, err)
+	if err == nil {
+		e.applied, e.applies.due = bodies(all), now.Add(applyAgain)
+	}
+	return e.settle(now)
+}
+
+// checkedIt: a health check has been answered; no problem is none.
+func (e *engine) checkedIt(now time.Time, name partName, problem string) []action {
+	p := e.part(name)
+	p.checkedIt(now, problem)
+	if problem != "" && p.proven {
+		e.lookSoon(now)
+	}
+	return e.settle(now)
+}
+
+// lookSoon asks PID 1 again, though not all the time.
+func (e *engine) lookSoon(now time.Time) {
+	e.occasion = now
+	if at := now.Add(quickLook); at.Before(e.looks.due) {
+		e.looks.due = at
+	}
+}
+
+// seen: what PID 1 says of the parts; asked is when it was asked.
+func (e *engine) seen(now, asked time.Time, all map[partName]process, err error) []action {
+	e.looks.busy, e.looks.due = false, now.Add(lookAgain)
+	if err != nil {
+		e.looks.due = now.Add(slowLook)
+		return e.settle(now)
+	}
+	if e.occasion.After(asked) {
+		e.looks.due = now.Add(quickLook)
+	}
+	for _, p := range e.parts {
+		is, there := all[p.name]
+		if there && !p.begun.After(asked) {
+			e.compare(now, p, is)
+		}
+	}
+	return e.settle(now)
+}
+
+// compare takes what PID 1 says of a part.
+func (e *engine) compare(now time.Time, p *part, is process) {
+	was := p.process
+	p.process = is
+	if p.asked == "" {
+		return
+	}
+	switch {
+	case is.state == "idle":
+		p.asked = "" // somebody has stopped it
+		p.set(now, false, "it was stopped")
+	case is.state != "up":
+		p.set(now, false, strings.TrimSuffix(is.state+": "+is.reason, ": "))
+		p.checks.due = earliest(p.checks.due, now)
+		e.looks.due = earliest(e.looks.due, now.Add(slowLook))
+	case was.pid != 0 && is.pid != was.pid:
+		p.began(now, "it ended and was started again")
+	}
+	if !p.checked {
+		p.set(now, is.state == "up", p.problem)
+	}
+}
+
+// nodeIs is what the API says of the node.
+type nodeIs struct {
+	ready    bool
+	message  string
+	labelled bool
+}
+
+func (e *engine) nodeSeen(now time.Time, n nodeIs, err error) []action {
+	e.nodeAsks.busy = false
+	e.nodeAsks.due = now.Add(healthLook)
+	if err != nil {
+		e.nodeFailed++
+		n = nodeIs{e.nodeReady && e.nodeFailed < doubts, err.Error(), e.labelled}
+	} else {
+		e.nodeFailed = 0
+	}
+	if n.ready != e.nodeReady {
+		e.nodeReady, e.nodeSince = n.ready, now
+	}
+	e.labelled, e.nodeSays = n.labelled, n.message
+	if !n.ready || err != nil {
+		e.nodeAsks.due = now.Add(slowLook)
+		if now.Sub(e.part("kubelet").begun) < coming {
+			e.nodeAsks.due = now.Add(quickLook)
+		}
+	}
+	return e.settle(now)
+}
+
+func (e *engine) labelledIt(now time.Time, err error) []action {
+	e.labels.done(now, err)
+	e.labelled = e.labelled || err == nil
+	return e.settle(now)
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
+	"github.com/dactyl-os/dactyl/kubed/internal/render"
+)
+
+// files are kubed's: what it gives to others, what it keeps and what trustd gave it.
+type files struct {
+	gives string // a folder for each receiver
+	keeps string
+	keys  string
+}
+
+func daemonFiles(d abi.Daemon) files {
+	return files{gives: filepath.Join(abi.ShareDir, d.Name), keeps: "/var/lib/dactyl/kubed", keys: filepath.Join(abi.ShareDir, "trustd", d.Name)}
+}
+
+const (
+	// given is readable for the receiver's group, which the folder passes on.
+	given = 0o640
+	kept  = 0o600
+	// unfinished ends the name of a file until all of it is there; nobody reads it.
+	unfinished = ".unfinished"
+)
+
+// give writes those of a program's files that differ.
+func (f files) give(p render.Program) error {
+	for _, file := range p.Files {
+		if err := replace(f.at(p, file), []byte(file.Text), given); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f files) at(p render.Program, file render.File) string {
+	return filepath.Join(f.gives, p.Receiver, file.Name)
+}
+
+// replace makes the file have this content, all of it or the old one.
+func replace(name string, content []byte, mode fs.FileMode) error {
+	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, content) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name+unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// sweep removes everything that is not a file of these programs.
+func (f files) sweep(all []render.Program) error {
+	var keep []string
+	for _, p := range all {
+		for _, file := range p.Files {
+			keep = append(keep, f.at(p, file))
+		}
+	}
+	return filepath.WalkDir(f.gives, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || slices.Contains(keep, name) {
+			return err
+		}
+		return os.Remove(name)
+	})
+}
+
+const pinFile = "node.json"
+
+func (f files) keepPin(p pin) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if err := replace(filepath.Join(f.keeps, pinFile), append(text, '\n'), kept); err != nil {
+		return fmt.Errorf("keep the node's name: %w", err)
+	}
+	return nil
+}
+
+// readPin reads who the node was; nobody if that was never kept or cannot be read.
+func (f files) readPin() (p pin, err error) {
+	text, err := os.ReadFile(filepath.Join(f.keeps, pinFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &p)
+	}
+	if err != nil {
+		return pin{}, fmt.Errorf("read who the node was: %w", err)
+	}
+	return p, nil
+}
+
+// key is the path of something that trustd gave to kubed.
+func (f files) key(name string) string { return path.Join(f.keys, name) }
+
+// authority is the CA of the API server's certificate, PEM.
+func (f files) authority() ([]byte, error) {
+	text, err := os.ReadFile(f.key("kubernetes-ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(string(text), "BEGIN CERTIFICATE") {
+		return nil, errors.New("kubernetes-ca.crt holds no certificate")
+	}
+	return text, nil
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"time"
+
+	"github.com/dactyl-os/dactyl/kubed/internal/render"
+)
+
+// partName is a component's name, and PID 1's name of its program.
+type partName string
+
+// need is what must be before a part is started.
+type need struct {
+	name partName
+	only readiness
+}
+
+// readiness says how far a part that is needed must be.
+type readiness int
+
+const (
+	healthy readiness = iota // its health check says yes
+	running                  // PID 1 has been asked for it
+)
+
+// objects is needed like a part: what kubed itself puts into the cluster.
+const objects partName = "objects"
+
+// specification is what is fixed of a part.
+type specification struct {
+	name    partName
+	needs   []need
+	via     partName // who tells whether it is healthy, if it cannot be asked itself
+	checked bool     // it has a health check; one without is healthy while it runs
+	own     bool     // it is of this house: PID 1 itself notices if it hangs
+	version string   // that is in this image; empty: it tells itself
+}
+
+// specifications are all parts in the order in which they start, the same as render's.
+// A part's needs stand before it, and order comes of them alone: nothing here waits
+// for a time.
+var specifications = []specification{
+	{name: "etcdd", checked: true, own: true},
+	{name: "pods"},
+	{name: "containerd", needs: []need{{"pods", running}}, via: "podd", checked: true, version: render.ContainerdVersion},
+	{name: "podd", needs: []need{{"containerd", running}}, checked: true, own: true},
+	{name: "kube-apiserver", needs: []need{{"etcdd", healthy}}, checked: true, version: render.KubernetesVersion},
+	{name: "kube-controller-manager", needs: []need{{"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
+	{name: "kube-scheduler", needs: []need{{"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
+	{name: "kubelet", needs: []need{{"containerd", healthy}, {"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
+	{name: "kube-proxy", needs: []need{{"pods", running}, {"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
+	{name: "coredns", needs: []need{{"kube-apiserver", healthy}, {objects, healthy}}, checked: true, version: render.CoreDNSVersion},
+}
+
+const (
+	// startLimit is how long a part may take from its start until it is healthy for the
+	// first time before it counts as hung: an emulated machine with one processor needs
+	// two minutes for the API server.
+	startLimit = 5 * time.Minute
+	// hungLimit is the same for a part that has been healthy: longer than a disk that
+	// is busy keeps etcd, and with it all others, waiting.
+	hungLimit = 90 * time.Second
+
+	// While a part is coming, kubed looks often: every look too late makes the machine
+	// ready later.
+	quickLook  = 100 * time.Millisecond
+	slowLook   = time.Second
+	coming     = 2 * time.Minute
+	healthLook = 10 * time.Second // at one that is healthy
+
+	// doubts is how many health checks in a row must fail of a part that was healthy.
+	doubts = 3
+)
+
+// process is what PID 1 says of a part.
+type process struct {
+	state    string
+	reason   string
+	pid      int32
+	restarts uint32
+}
+
+// part is a component as kubed knows it.
+type part struct {
+	specification
+
+	process process
+	asked   string // the flags that PID 1 was asked to run it with; "" if it was not
+	wrote   string // the texts of its live files
+	starts  job
+	writes  job
+	stops   job
+	restart job
+	begun   time.Time // of its process, as far as known
+
+	checks  job
+	failed  int       // checks in a row
+	healthy bool      // as of now
+	proven  bool      // it has been, since begun
+	since   time.Time // of healthy, or not
+	problem string    // why not
+}
+
+func (p *part) set(now time.Time, healthy bool, problem string) {
+	p.problem = problem
+	if p.healthy != healthy {
+		p.healthy, p.since = healthy, now
+	}
+	p.proven = p.proven || healthy
+}
+
+// began says that it has a new process.
+func (p *part) began(now time.Time, why string) {
+	p.begun, p.proven, p.failed = now, false, 0
+	p.set(now, false, why)
+	p.checks.due = now
+}
+
+// checked takes what a health check said.
+func (p *part) checkedIt(now time.Time, problem string) {
+	p.checks.busy = false
+	if problem == "" {
+		p.failed = 0
+		p.set(now, true, "")
+		p.checks.due = now.Add(healthLook)
+		return
+	}
+	p.failed++
+	if !p.healthy || p.failed >= doubts {
+		p.set(now, false, problem)
+	}
+	if !p.proven && now.Sub(p.begun) < coming {
+		p.checks.due = now.Add(quickLook)
+	} else {
+		p.checks.due = now.Add(slowLook)
+	}
+}
+
+// job is something that takes a while and is done one at a time.
+type job struct {
+	busy   bool
+	due    time.Time
+	failed int
+}
+
+func (j *job) may(now time.Time) bool { return !j.busy && !now.Before(j.due) }
+
+const (
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = 15 * time.Second
+)
+
+// done ends it; one that failed is due again later each time.
+func (j *job) done(now time.Time, err error) {
+	j.busy = false
+	if err == nil {
+		j.failed, j.due = 0, now
+		return
+	}
+	j.due = now.Add(min(firstRetry<<min(j.failed, 10), lastRetry))
+	j.failed++
+}

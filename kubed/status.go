@@ -1,0 +1,93 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// view is what kubed tells of Kubernetes.
+type view struct {
+	configured bool
+	message    string
+	cluster    string
+	node       string
+	address    netip.Addr
+	ready      bool
+	nodeReady  bool
+	nodeFor    time.Duration
+	parts      []partView
+}
+
+type partView struct {
+	name       partName
+	version    string
+	state      string
+	healthy    bool
+	since      time.Duration
+	waitingFor string
+	reason     string
+}
+
+func (e *engine) view(now time.Time) view {
+	v := view{message: "the configuration is not known yet"}
+	if e.settings == nil {
+		return v
+	}
+	v.configured, v.cluster = e.settings.configured, e.settings.cluster
+	if !v.configured {
+		v.message = "no cluster configured"
+		return v
+	}
+	v.node, v.address = e.who.Name, e.who.Address
+	v.nodeReady, v.nodeFor = e.nodeReady, now.Sub(e.nodeSince)
+	for _, p := range e.parts {
+		v.parts = append(v.parts, e.partView(now, p))
+	}
+	v.message = e.message(v.parts)
+	v.ready = v.message == ready
+	return v
+}
+
+const ready = "ready"
+
+// message is the first thing that keeps the node from being ready.
+func (e *engine) message(parts []partView) string {
+	switch {
+	case e.wrong != "":
+		return e.wrong
+	case e.lacks != "":
+		return "waiting for the node's " + e.lacks
+	case e.keysFail != "":
+		return "keys: " + e.keysFail
+	}
+	ill := slices.IndexFunc(parts, func(p partView) bool { return !p.healthy })
+	switch {
+	case ill >= 0 && parts[ill].reason != "":
+		return string(parts[ill].name) + ": " + parts[ill].reason
+	case ill >= 0:
+		return "waiting for " + string(parts[ill].name)
+	case !e.nodeReady && e.nodeSays != "":
+		return "node: " + e.nodeSays
+	case !e.nodeReady:
+		return "waiting for the node"
+	}
+	return ready
+}
+
+func (e *engine) partView(now time.Time, p *part) partView {
+	v := partView{name: p.name, version: p.version, state: p.process.state, healthy: p.healthy, since: now.Sub(p.since), reason: p.problem}
+	if p.asked != "" && p.process.state != "up" && p.process.reason != "" {
+		v.reason = p.process.state + ": " + p.process.reason
+	}
+	switch {
+	case p.asked != "":
+	case e.lacks != "":
+		v.waitingFor = e.lacks
+	case e.node == nil || e.keys != e.wish().String():
+		v.waitingFor = "keys"
+	default:
+		v.waitingFor = string(e.missing(p))
+	}
+	return v
+}
