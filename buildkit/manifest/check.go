@@ -23,9 +23,10 @@ var (
 	mayHave = []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYSLOG", "SYS_ADMIN", "SYS_RESOURCE", "SYS_TIME"}
 	// domainMayHave are those of programs that make and serve pods: what pods may be
 	// given. Missing are those that reach behind the domain's walls or are a daemon's
-	// own business: SYS_RAWIO, SYS_MODULE, SYS_BOOT, SYS_TIME, PERFMON, MAC_ADMIN …
+	// own business: DAC_READ_SEARCH (opens any file of a filesystem by its handle,
+	// whatever is mounted), SYS_RAWIO, SYS_MODULE, SYS_BOOT, SYS_TIME, PERFMON …
 	domainMayHave = []string{
-		"AUDIT_WRITE", "BPF", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL",
+		"AUDIT_WRITE", "BPF", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL",
 		"LEASE", "LINUX_IMMUTABLE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID",
 		"SYSLOG", "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE", "SYS_PTRACE", "SYS_RESOURCE",
 	}
