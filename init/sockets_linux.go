@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -88,7 +86,7 @@ func (d *door) shut() {
 
 // bindListen binds a network socket of [listen].
 func bindListen(l abi.Listen) (int, error) {
-	config := net.ListenConfig{Control: bindFreely}
+	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	listener, err := config.Listen(context.Background(), l.Network, l.Address)
 	if err != nil {
@@ -105,14 +103,6 @@ func bindListen(l abi.Listen) (int, error) {
 	}
 	defer f.Close()
 	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-}
-
-// bindFreely lets a socket be bound to an address that the machine does not have yet: this
-// early not even the loopback interface is up.
-func bindFreely(_, _ string, c syscall.RawConn) error {
-	var refused error
-	err := c.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1) })
-	return errors.Join(err, refused)
 }
 
 // logPipe is the log of one daemon. PID 1 keeps both ends, so that lines survive
