@@ -32,6 +32,7 @@ var figures = []struct {
 	{"kill", kills},
 	{"gateway", gateway},
 	{"replace", replacements},
+	{"etcd", databases},
 	{"edit", edit},
 }
 
