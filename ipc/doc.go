@@ -33,6 +33,9 @@
 //
 // A message is at most 4 MiB (RESOURCE_EXHAUSTED). A deadline travels with the
 // call; a cancellation does not, except on streams, which have a connection of
-// their own that closes with the caller's context. A stream's reader that lags
-// by 64 messages for a second is cut off. There is no stream in both directions.
+// their own that closes with the caller's context. Who sends a stream waits while
+// the server's handler is four messages behind, for as long as that takes, and
+// learns by an error from sending when the handler has answered before the end. A
+// client that receives a stream and lags by 64 messages for a second is cut off.
+// There is no stream in both directions.
 package ipc

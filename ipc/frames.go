@@ -12,6 +12,7 @@ const (
 	frameData     = 3
 
 	flagRemoteClosed = 1
+	flagNoData       = 4
 )
 
 // frames follows one direction of a ttrpc connection, in whatever pieces it
@@ -49,3 +50,6 @@ func begins(kind byte) bool { return kind == frameRequest }
 func ends(kind, flags byte) bool {
 	return kind == frameResponse || kind == frameData && flags&flagRemoteClosed != 0
 }
+
+// carries tells whether a frame is a message of a stream after its first.
+func carries(kind, flags byte) bool { return kind == frameData && flags&flagNoData == 0 }

@@ -96,15 +96,14 @@ func UploadOf[In, Out proto.Message](s Stream, response Out) *Upload[In, Out] {
 	return &Upload[In, Out]{s, response}
 }
 
-// Send sends one message.
+// Send sends one message. An error means that the server takes no more;
+// CloseAndReceive says why.
 func (u *Upload[In, Out]) Send(m In) error { return u.stream.SendMsg(m) }
 
 // CloseAndReceive says that all is sent and waits for the answer.
 func (u *Upload[In, Out]) CloseAndReceive() (Out, error) {
 	var none Out
-	if err := u.stream.CloseSend(); err != nil {
-		return none, err
-	}
+	u.stream.CloseSend() // a server that has answered already does not hear it
 	if err := u.stream.RecvMsg(u.response); err != nil {
 		return none, err
 	}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
@@ -96,13 +99,57 @@ func (s *Server) Listen(l net.Listener, caller Caller, failed func(error)) error
 	s.listeners = append(s.listeners, l)
 	s.servers = append(s.servers, t)
 	s.accepting.Go(func() {
-		err := t.Serve(context.Background(), &servedListener{l, s})
+		err := s.accept(l, t)
 		if err != nil && s.ending.Err() == nil && failed != nil {
 			failed(fmt.Errorf("accept calls of %s: %w", caller.Name, err))
 		}
 	})
 	return nil
 }
+
+// accept hands each connection to t, in a context by which its handlers find it.
+func (s *Server) accept(l net.Listener, t *ttrpc.Server) error {
+	for {
+		c, err := l.Accept()
+		switch {
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+			time.Sleep(acceptPause)
+			continue
+		case err != nil:
+			return err
+		}
+		conn, err := s.adopt(c)
+		if err != nil {
+			return err
+		}
+		// Serve returns when it has the one connection; a goroutine serves that.
+		if err := t.Serve(context.WithValue(context.Background(), connKey{}, conn), &oneConn{conn}); err != io.EOF {
+			conn.Close()
+			return err
+		}
+	}
+}
+
+// acceptPause is how long a server waits for descriptors when it has used all of its own.
+const acceptPause = 10 * time.Millisecond
+
+// oneConn is a listener that has one connection to give.
+type oneConn struct{ conn *servedConn }
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if l.conn == nil {
+		return nil, io.EOF
+	}
+	c := l.conn
+	l.conn = nil
+	return c, nil
+}
+
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
+func (l *oneConn) Close() error   { return nil }
+
+// connKey is the context's key of a call's *servedConn.
+type connKey struct{}
 
 // narrow returns desc with the methods that caller may not use replaced by a
 // refusal, and with streams that end when the server does.
@@ -137,7 +184,9 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			defer context.AfterFunc(s.ending, cancel)()
-			answer, err := handler(ctx, fittingStream{stream})
+			conn := ctx.Value(connKey{}).(*servedConn)
+			defer conn.unread(-maxUnread) // what the handler has left unread holds nobody up
+			answer, err := handler(ctx, pacedStream{stream, conn})
 			if err != nil && s.ending.Err() != nil {
 				err = status.Error(codes.Unavailable, "the daemon is being replaced: call again")
 			}
@@ -161,14 +210,26 @@ func fits(answer any) error {
 	return status.Errorf(codes.ResourceExhausted, "the answer has %d bytes: a message has at most %d", proto.Size(m), MaxMessageBytes-responseBytes)
 }
 
-// fittingStream is fits for each message of a stream.
-type fittingStream struct{ ttrpc.StreamServer }
+// pacedStream is fits for each message of a stream that is sent, and tells the
+// connection of each that was received.
+type pacedStream struct {
+	ttrpc.StreamServer
+	conn *servedConn
+}
 
-func (s fittingStream) SendMsg(m any) error {
+func (s pacedStream) SendMsg(m any) error {
 	if err := fits(m); err != nil {
 		return err
 	}
 	return s.StreamServer.SendMsg(m)
+}
+
+func (s pacedStream) RecvMsg(m any) error {
+	err := s.StreamServer.RecvMsg(m)
+	if err == nil {
+		s.conn.unread(-1)
+	}
+	return err
 }
 
 func (s *Server) refuse(caller Caller, service, method string) error {
@@ -215,36 +276,34 @@ func (s *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
-type servedListener struct {
-	net.Listener
-	s *Server
-}
-
-func (l *servedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
+// adopt makes a connection one of the server's.
+func (s *Server) adopt(c net.Conn) (*servedConn, error) {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
 		return nil, errors.New("BUG: ipc serves unix sockets only")
 	}
-	conn := &servedConn{UnixConn: u, s: l.s, open: map[uint32]struct{}{}}
-	conn.answered.L = &conn.mu
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	l.s.conns[conn] = struct{}{}
-	if l.s.draining {
+	conn := &servedConn{UnixConn: u, s: s, open: map[uint32]struct{}{}}
+	conn.moved.L = &conn.mu
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[conn] = struct{}{}
+	if s.draining {
 		conn.drain()
 	}
 	return conn, nil
 }
 
-// maxOpenCalls is how many calls of one connection are in hand at a time; further
-// ones wait in the socket. A caller that does not read its answers waits too,
-// instead of filling the server's memory with them.
-const maxOpenCalls = 64
+const (
+	// maxOpenCalls is how many calls of one connection are in hand at a time; further
+	// ones wait in the socket. A caller that does not read its answers waits too,
+	// instead of filling the server's memory with them.
+	maxOpenCalls = 64
+	// maxUnread is how many messages of a stream wait for its handler; further ones
+	// wait in the socket, and their sender with them. ttrpc itself would take 64, of up
+	// to 4 MiB each, and then break the stream of a handler that is busy for a second.
+	maxUnread = 4
+)
 
 // servedConn is a connection as its server sees it. It knows which calls are
 // open, so that a connection that drains ends only when all are answered.
@@ -254,10 +313,12 @@ type servedConn struct {
 	draining atomic.Bool
 	closed   sync.Once
 
-	mu       sync.Mutex // guards what follows
-	answered sync.Cond  // on every removal from open
-	open     map[uint32]struct{}
-	in, out  frames
+	mu      sync.Mutex // guards what follows
+	moved   sync.Cond  // on every removal from open and every change of waiting
+	open    map[uint32]struct{}
+	uploads bool // its caller sends a stream
+	waiting int  // messages of the stream that are not in their handler's hands
+	in, out frames
 }
 
 func (c *servedConn) drain() {
@@ -265,22 +326,34 @@ func (c *servedConn) drain() {
 	c.UnixConn.CloseRead()
 }
 
+// unread counts messages that wait for their handler.
+func (c *servedConn) unread(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = max(0, c.waiting+n)
+	c.moved.Broadcast()
+}
+
 func (c *servedConn) Read(b []byte) (int, error) {
 	c.mu.Lock()
-	for len(c.open) >= maxOpenCalls {
-		c.answered.Wait()
+	for len(c.open) >= maxOpenCalls || len(c.open) > 0 && c.waiting >= maxUnread {
+		c.moved.Wait()
 	}
 	c.mu.Unlock()
 	n, err := c.UnixConn.Read(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.in.feed(b[:n], func(stream uint32, kind, _ byte) {
-		if begins(kind) {
+	c.in.feed(b[:n], func(stream uint32, kind, flags byte) {
+		switch {
+		case begins(kind):
 			c.open[stream] = struct{}{}
+		case carries(kind, flags):
+			c.uploads = true
+			c.waiting++
 		}
 	})
 	for err != nil && c.draining.Load() && len(c.open) > 0 {
-		c.answered.Wait()
+		c.moved.Wait()
 	}
 	return n, err
 }
@@ -297,7 +370,11 @@ func (c *servedConn) Write(b []byte) (int, error) {
 	if err != nil {
 		clear(c.open) // the caller is gone; nobody waits for the rest
 	}
-	c.answered.Broadcast()
+	if c.uploads && len(c.open) == 0 {
+		// The handler has answered and reads no more: whoever still sends learns it now.
+		c.UnixConn.CloseRead()
+	}
+	c.moved.Broadcast()
 	return n, err
 }
 
@@ -306,7 +383,8 @@ func (c *servedConn) Close() error {
 	c.closed.Do(func() {
 		c.mu.Lock()
 		clear(c.open)
-		c.answered.Broadcast()
+		c.waiting = 0
+		c.moved.Broadcast()
 		c.mu.Unlock()
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()

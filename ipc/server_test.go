@@ -3,6 +3,7 @@ package ipc_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/dev"
+	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -288,6 +291,77 @@ func TestOversizedAnswerIsRefusedByName(t *testing.T) {
 	}
 	if err := <-other; err != nil {
 		t.Errorf("another call on the same connection: %v", err)
+	}
+}
+
+// taker takes an upload as slowly as a disk that has to be flushed.
+type taker struct {
+	dev.Server
+	take func(ipc.Receiver[*dev.ReplaceDaemonRequest]) error
+}
+
+func (s taker) ReplaceDaemon(_ context.Context, from ipc.Receiver[*dev.ReplaceDaemonRequest]) (*dev.ReplaceDaemonResponse, error) {
+	return &dev.ReplaceDaemonResponse{}, s.take(from)
+}
+
+func upload(t *testing.T, take func(ipc.Receiver[*dev.ReplaceDaemonRequest]) error) *ipc.Upload[*dev.ReplaceDaemonRequest, *dev.ReplaceDaemonResponse] {
+	t.Helper()
+	may := map[string][]string{dev.Service: {"ReplaceDaemon"}}
+	client := dev.NewClient(ipctest.Pair(t, may, func(r ipc.Registrar) { dev.Register(r, taker{take: take}) }))
+	up, err := client.ReplaceDaemon(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return up
+}
+
+// A handler that is busy for longer than a second gets every message, and its
+// memory does not fill meanwhile: the sender waits.
+func TestASenderWaitsForASlowHandler(t *testing.T) {
+	const messages = 200
+	var sent atomic.Int64
+	up := upload(t, func(from ipc.Receiver[*dev.ReplaceDaemonRequest]) error {
+		time.Sleep(1500 * time.Millisecond) // what ttrpc allows, and half as much
+		if n := sent.Load(); n > 20 {
+			return fmt.Errorf("%d messages were sent before the first was taken", n)
+		}
+		for n := 0; ; n++ {
+			_, err := from.Recv()
+			switch {
+			case err == io.EOF && n == messages:
+				return nil
+			case err != nil:
+				return fmt.Errorf("after %d messages: %w", n, err)
+			}
+		}
+	})
+	for range messages {
+		if err := up.Send(&dev.ReplaceDaemonRequest{Chunk: make([]byte, 256<<10)}); err != nil {
+			t.Fatal(err)
+		}
+		sent.Add(1)
+	}
+	if _, err := up.CloseAndReceive(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A handler that answers before it has read all: the sender stops, and has the answer.
+func TestAnEarlyAnswerStopsTheSender(t *testing.T) {
+	up := upload(t, func(from ipc.Receiver[*dev.ReplaceDaemonRequest]) error {
+		from.Recv()
+		return status.Error(codes.InvalidArgument, "not this one")
+	})
+	var err error
+	n := 0
+	for ; err == nil && n < 10000; n++ {
+		err = up.Send(&dev.ReplaceDaemonRequest{Chunk: make([]byte, 256<<10)})
+	}
+	if err == nil {
+		t.Error("the sender never learns of the answer")
+	}
+	if _, err := up.CloseAndReceive(); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("after %d messages: %v", n, err)
 	}
 }
 

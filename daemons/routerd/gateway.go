@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -141,8 +140,8 @@ func (g *gateway) upload(s grpc.ServerStream, r *route, caller string) error {
 		}
 	}
 	response := ipc.Raw(nil)
-	err = errors.Join(to.CloseSend(), to.RecvMsg(response))
-	if err != nil {
+	to.CloseSend() // a daemon that has answered already does not hear it
+	if err := to.RecvMsg(response); err != nil {
 		return g.streamEnd(s, err)
 	}
 	return s.SendMsg(&frame{ipc.RawBytes(response)})
