@@ -1,28 +1,36 @@
 // Command trustd owns the machine's keys and certificates: the OS CA, which
-// signs the certificate of the API port and those of its clients, and the
-// pairing code by which the first owner takes an unclaimed machine.
+// signs the certificate of the API port and those of its clients; the pairing
+// code by which the first owner takes an unclaimed machine; and Kubernetes' own
+// CAs, with the keys and certificates of all its parts.
 //
-// It never lets the CA's key leave, never sees a client's or routerd's key (they
+// It never lets a CA's key leave, never sees a client's or routerd's key (they
 // send CSRs, of which only the key is believed), opens no network socket and
 // holds no capability. routerd calls it for its own certificate and on behalf
-// of clients, consoled asks what to show. It calls networkd and PID 1 for the
-// names that a serving certificate must carry.
+// of clients, consoled asks what to show, kubed has it prepare Kubernetes. It
+// calls networkd and PID 1 for the names that a serving certificate must carry.
 //
 // # What survives
 //
-// All of its state is in /state/trustd; what is not there does not matter.
+// What must survive is in /state/trustd.
 //
 //	authority.pem   certificate and key of the OS CA, made on first boot, never written again
 //	secret          the secret half of the pairing code
 //	claim.der       the owner's first certificate; that it exists is what "claimed" means
-//	issued/*.der    certificates issued to others and not yet expired, by serial
+//	issued/*.der    certificates issued to others, by serial; one that has ended goes when room is wanted
+//	told            a time that the owner told and that was later than the machine's; see Time
+//
+//	kubernetes/{etcd,kubernetes,front-proxy}.pem   Kubernetes' CAs, made by the first PrepareKubernetes, never written again
+//	kubernetes/service-account.pem                 the key that signs service accounts' tokens
+//	kubernetes/encryption.key                      what Secrets are encrypted with in etcd
 //
 // Every file appears or changes by one rename of a synced copy, so a power cut
 // leaves the old state or the new one. Certificate and key are one file for the
 // same reason. A damaged file is never made anew, since that would give
-// the machine a second identity behind its owner's back: trustd gives up
-// instead. Nothing but the CA is kept in memory: while a new trustd takes over
-// from an old one, both answer, and a claim accepted by one is seen by the other.
+// the machine, or its cluster, a second identity behind its owner's back. Without the
+// machine's own trustd gives up; without the cluster's the API goes on, and
+// PrepareKubernetes says DATA_LOSS and which file. Nothing but the CA is kept in
+// memory: while a new trustd takes over from an old one, both answer, and a claim
+// accepted by one is seen by the other.
 //
 // # Claiming
 //
@@ -41,11 +49,57 @@
 // Anybody else is refused: FAILED_PRECONDITION. An owner who loses key and
 // certificate has to wipe STATE; there is no second way in.
 //
+// # Kubernetes
+//
+// Three CAs that have nothing to do with the OS CA: an admin of the machine has no
+// right in Kubernetes by that, nor the other way round. Each part finds what it needs,
+// and nothing of another's, in its folder /run/from/trustd/PART, which only trustd
+// writes and only the part's user reads. Besides the CAs of those it talks to:
+//
+//	etcdd                    server                                      etcd
+//	kube-apiserver           tls                                         kubernetes
+//	                         etcd-client                                 etcd
+//	                         kubelet-client  dactyl:kubelet-clients      kubernetes
+//	                         front-proxy-client                          front-proxy
+//	                         sa.key sa.pub encryption.yaml
+//	kube-controller-manager  client tls                                  kubernetes
+//	kube-scheduler           client tls                                  kubernetes
+//	coredns                  client                                      kubernetes
+//	pods                     kubelet-client  system:nodes                kubernetes
+//	                         kubelet-server kube-proxy                   kubernetes
+//	kubed                    client          system:masters              kubernetes
+//
+// (FILE.crt and FILE.key, the group if there is one, the CA; kubernetes.go has it all.)
+// The pods' domain is one part: kubelet, kube-proxy and containerd do not guard
+// themselves against each other. What kubectl gets (IssueKubernetesClient) is in the
+// group dactyl:admins, to which kubed gives its rights.
+//
+// The folders are memory. A boot empties them and kubed asks again; a certificate lasts
+// a day, is renewed at two thirds, and is replaced at once when a name or address of
+// its changes. What is right stays as it is: asked twice, trustd writes nothing. For a
+// renewal it takes the names from the certificate itself, so it needs no kubed, and
+// a trustd that was just started goes on where the last one was.
+//
+// A renewal changes FILE.crt alone, by rename: a key stays until the next boot. Whoever
+// uses a pair opens two files, one after the other, and no way of replacing both (not
+// even a link to a new directory) keeps him from finding one of each generation; etcd then
+// fails a handshake. Two trustds at work, or one that ends between two renames, would
+// leave such a pair lying. With one key all of this cannot be. What is lost is little:
+// whoever could read a part's key can read its next one too, until the hole he came by
+// is closed, and that is a new image: a boot.
+//
+// There is no file for a part that the image does not have. Nothing is taken away when
+// Kubernetes goes from the configuration; the next boot does.
+//
 // # Time
 //
 // A machine without a battery starts with a clock that is behind, sometimes by
 // years; one with a broken clock may be ahead until the network corrects it. So
-// certificates begin at a fixed date before the first Dactyl was built, the CA
-// has no end (its end is a rotation), and a claimer tells its own clock: the
-// first year is counted from the later of both.
+// certificates begin at a fixed date before the first Dactyl was built, and
+// CAs have no end (their end is a rotation). A claimer tells its own clock: where
+// that is later, all lives are counted from it and the time since, or by a right clock
+// what the machine signs would have ended before it was signed. A boot loses the time
+// that the machine was off; nobody can tell it but a network. What a clock that was ahead has
+// signed for Kubernetes is replaced as soon as the clock is right, and no record is
+// dropped because of what the clock says.
 package main
