@@ -19,6 +19,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0 // tests of ctl: scripts that run the command
 	github.com/schollz/progressbar/v3 v3.19.1 // ctl: progress of flashing and uploads
 	github.com/sirupsen/logrus v1.9.4 // kit: ttrpc logs through it, and so its lines get into the daemon's log
+	github.com/spdx/tools-golang v0.5.5 // buildkit: bills of materials, and its tests read them
 	github.com/spf13/cobra v1.10.2 // ctl: commands, help, shell completion
 	github.com/spf13/pflag v1.0.10 // ctl: cobra's flags
 	go.etcd.io/bbolt v1.4.3 // etcdd: looks for damage in the database's file
@@ -38,6 +39,7 @@ require (
 )
 
 require (
+	github.com/anchore/go-struct-converter v0.0.0-20221118182256-c68fdcfa2092 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

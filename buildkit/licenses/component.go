@@ -2,12 +2,14 @@ package licenses
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/dactyl-os/dactyl/buildkit/manifest"
+	"github.com/dactyl-os/dactyl/buildkit/packages"
 )
 
 // Component is something in the image that somebody owns.
@@ -42,13 +45,17 @@ var notModules embed.FS
 // tags, by name; the kernel, the boot loader and Go come first. It is to be
 // called in the repository's root, dir.
 func Read(ctx context.Context, dir string, b *manifest.Build, tags string) ([]Component, error) {
-	packages := []string{"./init"}
+	programs := []string{"./init"}
 	for _, m := range b.Manifests {
 		if !m.Foreign() {
-			packages = append(packages, "./"+filepath.Dir(m.Path))
+			programs = append(programs, "./"+filepath.Dir(m.Path))
 		}
 	}
-	linked, err := list(ctx, dir, tags, packages)
+	linked, err := list(ctx, dir, tags, programs)
+	if err != nil {
+		return nil, err
+	}
+	beside, err := linkedBeside(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +63,18 @@ func Read(ctx context.Context, dir string, b *manifest.Build, tags string) ([]Co
 	if err != nil {
 		return nil, err
 	}
-	modules, err := components(linked)
+	modules, err := components(linked, beside)
 	return append(all, modules...), err
+}
+
+// linkedBeside returns the packages that are linked into programs which others wrote.
+func linkedBeside(ctx context.Context) ([]pkg, error) {
+	linked, err := packages.Linked(ctx)
+	var all []pkg
+	for _, l := range linked {
+		all = append(all, pkg{l.Dir, &module{Path: l.Module, Version: l.Version, Dir: l.ModuleDir}})
+	}
+	return all, err
 }
 
 // given is what no go list tells of.
@@ -74,15 +91,19 @@ func given(ctx context.Context, dir string) ([]Component, error) {
 	if err != nil {
 		return nil, err
 	}
-	golang := Component{Name: "Go (runtime and standard library)", Version: version, Source: "https://go.dev/dl"}
-	if err := golang.identify([]string{root}, root); err != nil {
+	debian, err := debian(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return []Component{
+	golang := Component{Name: "Go (runtime and standard library)", Version: version, Source: "https://go.dev/dl"}
+	if err := golang.identify([]string{root}, root, allowed); err != nil {
+		return nil, err
+	}
+	return append([]Component{
 		{"Linux", "6.12", "GPL-2.0-only", "Debian's package linux-source-6.12, unchanged; configuration in buildkit/kernel", []Text{linux}},
 		{"systemd-boot and systemd's EFI stub", "252", "LGPL-2.1-or-later", "Debian's source package systemd, unchanged", []Text{systemd}},
 		golang,
-	}, nil
+	}, debian...), nil
 }
 
 func embedded(name string) (Text, error) {
@@ -104,10 +125,12 @@ func goRoot(ctx context.Context, dir string) (root, version string, err error) {
 // pkg is what go list says of a package.
 type pkg struct {
 	Dir    string
-	Module *struct {
-		Path, Version, Dir string
-		Main               bool
-	}
+	Module *module
+}
+
+type module struct {
+	Path, Version, Dir string
+	Main               bool
 }
 
 // list returns all packages outside this repository that are linked into packages.
@@ -146,32 +169,38 @@ func run(ctx context.Context, dir string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// components puts packages together to modules and finds out their licences. All
-// that is wrong is reported at once.
-func components(linked []pkg) ([]Component, error) {
-	type module struct {
+// components puts packages together to modules, by name, and finds out their licences:
+// those of ours, which are linked into programs of this repository, and of those
+// beside. All that is wrong is reported at once.
+func components(ours, beside []pkg) ([]Component, error) {
+	type part struct {
 		Component
 		dir  string
 		dirs []string
+		may  []string
 	}
-	modules := map[string]*module{}
-	var names []string
-	for _, p := range linked {
-		m := modules[p.Module.Path]
-		if m == nil {
-			m = &module{Component{Name: p.Module.Path, Version: p.Module.Version, Source: "https://pkg.go.dev/" + p.Module.Path}, p.Module.Dir, nil}
-			modules[p.Module.Path] = m
-			names = append(names, p.Module.Path)
+	parts := map[module]*part{}
+	add := func(linked []pkg, may []string) {
+		for _, p := range linked {
+			m := parts[*p.Module]
+			if m == nil {
+				m = &part{Component{Name: p.Module.Path, Version: p.Module.Version, Source: "https://pkg.go.dev/" + p.Module.Path}, p.Module.Dir, nil, may}
+				parts[*p.Module] = m
+			}
+			m.dirs = append(m.dirs, p.Dir)
 		}
-		m.dirs = append(m.dirs, p.Dir)
 	}
-	slices.Sort(names)
+	add(ours, allowed)
+	add(beside, slices.Concat(allowed, allowedBeside))
+	inOrder := slices.SortedFunc(maps.Keys(parts), func(a, b module) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version, b.Version))
+	})
 	var all []Component
 	var errs []error
-	for _, name := range names {
-		m := modules[name]
-		errs = append(errs, m.identify(m.dirs, m.dir))
-		all = append(all, m.Component)
+	for _, m := range inOrder {
+		p := parts[m]
+		errs = append(errs, p.identify(p.dirs, p.dir, p.may))
+		all = append(all, p.Component)
 	}
 	return all, errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 // Package licenses knows under which licences an image may be given away: those
-// of every Go module that is linked into one of its programs, of Go itself, of
-// the kernel and of the boot loader.
+// of every Go module that is linked into one of its programs, whether ours or of
+// buildkit/packages, of Go itself, of the kernel, of the boot loader and of what is
+// taken from Debian.
 //
 // What is linked is asked of the go command, with the tags of the image. Licences
 // are recognised by their full text, not by what somebody says about a module; a

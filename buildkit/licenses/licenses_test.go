@@ -87,7 +87,7 @@ func TestWhatMayBeLinked(t *testing.T) {
 		{"nothing", nil, "no licence file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := expression(c.texts)
+			got, err := expression(c.texts, allowed)
 			if err != nil {
 				got = err.Error()
 			}

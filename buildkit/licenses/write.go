@@ -31,8 +31,10 @@ asks for more than that its text goes along; do not edit.
 			fmt.Fprintf(w, "%s: %s.\n\n", c.Name, j.why)
 		}
 	}
-	fmt.Fprint(w, `The kernel and the boot loader are programs of their own beside ours, not linked with
-them. Whoever gives an image away gives their sources too, or says where they are.
+	fmt.Fprint(w, `The kernel, the boot loader, nft and runc, with the libraries that they have from Debian,
+are programs of their own beside ours, not linked with them. So are Kubernetes and
+containerd, which alone have modules under MPL-2.0. Whoever gives an image away gives
+the sources of all these too, or says where they are.
 `)
 }
 

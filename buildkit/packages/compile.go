@@ -148,8 +148,17 @@ func environment(cgo bool) []string {
 }
 
 func (w *workshop) goOutput(ctx context.Context, dir string, args ...string) (string, error) {
+	return goOutput(ctx, dir, false, args...)
+}
+
+// goOutputFor is what the go command says where p is built.
+func (w *workshop) goOutputFor(ctx context.Context, p Package, args ...string) (string, error) {
+	return goOutput(ctx, filepath.Join(w.folder, p.Dir), p.Cgo, args...)
+}
+
+func goOutput(ctx context.Context, dir string, cgo bool, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir, cmd.Env = dir, environment(false)
+	cmd.Dir, cmd.Env = dir, environment(cgo)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -29,9 +29,16 @@ type DebianFile struct {
 // with shared libraries: there is no other program that speaks its language.
 const nft = "/usr/sbin/nft"
 
-// debianLicenses were read in each package's copyright file, for the files that are
-// taken. A package that is not listed is refused.
+// debianLicenses were read in each package's copyright file, for what is taken. A
+// package that is not listed is refused.
 var debianLicenses = map[string]string{
+	"linux-source-6.12": "GPL-2.0-only",
+	"systemd-boot-efi":  "LGPL-2.1-or-later",
+
+	// Linked into runc.
+	"libc6-dev":      "LGPL-2.1-or-later",
+	"libseccomp-dev": "LGPL-2.1-only",
+
 	"libbsd0":      "BSD-3-Clause AND BSD-2-Clause AND ISC AND MIT AND Beerware",
 	"libc6":        "LGPL-2.1-or-later",
 	"libedit2":     "BSD-3-Clause",
@@ -64,7 +71,7 @@ func Debian(ctx context.Context) ([]DebianFile, error) {
 		if from == nft {
 			f.Path = "/lib/pods/bin/nft"
 		}
-		if f.DebianPackage, err = describe(ctx, owners[from]); err != nil {
+		if f.DebianPackage, err = DescribeDebian(ctx, owners[from]); err != nil {
 			return nil, fmt.Errorf("%s: %w", from, err)
 		}
 		files = append(files, f)
@@ -112,7 +119,8 @@ func ownersOf(ctx context.Context, paths []string) (map[string]string, error) {
 	return owners, nil
 }
 
-func describe(ctx context.Context, name string) (DebianPackage, error) {
+// DescribeDebian describes a package that is installed here.
+func DescribeDebian(ctx context.Context, name string) (DebianPackage, error) {
 	const format = "${Package}\t${Version}\t${source:Package} ${source:Version}"
 	out, err := output(ctx, "dpkg-query", "-W", "-f", format, name)
 	said := strings.Split(out, "\t")

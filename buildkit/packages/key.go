@@ -47,7 +47,10 @@ func hashFolder(dir string) ([]string, error) {
 	return parts, err
 }
 
-// staticLibraries are what is linked into the programs with C in them.
+// StaticLibraries are the Debian packages of what is linked into the programs with C in
+// them.
+var StaticLibraries = []string{"libseccomp-dev", "libc6-dev"}
+
 var staticLibraries = []string{"libseccomp.a", "libc.a"}
 
 // compilerInputs are the C compiler's version and the libraries' content.

@@ -43,7 +43,11 @@ func Image(ctx context.Context, mode string, espFiles map[string]string, log io.
 	}
 	defer unlock()
 	fmt.Fprintf(log, "build: programs of the %s image\n", mode)
-	if _, err := stage(ctx, mode, version, root, log); err != nil {
+	_, linked, err := stage(ctx, mode, version, root, log)
+	if err != nil {
+		return image.Result{}, "", err
+	}
+	if err := writeSBOM(ctx, mode, version, root, linked); err != nil {
 		return image.Result{}, "", err
 	}
 	in, err := inputs(mode, version, root, k)

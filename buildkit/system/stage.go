@@ -35,36 +35,42 @@ func Stage(ctx context.Context, mode, version, root string, log io.Writer) (*man
 		return nil, err
 	}
 	defer unlock()
-	return stage(ctx, mode, version, root, log)
+	b, _, err := stage(ctx, mode, version, root, log)
+	return b, err
 }
 
-func stage(ctx context.Context, mode, version, root string, log io.Writer) (*manifest.Build, error) {
+// stage returns too what others own of the image.
+func stage(ctx context.Context, mode, version, root string, log io.Writer) (*manifest.Build, []licenses.Component, error) {
 	b, err := manifest.Read(ctx, ".", mode)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := os.RemoveAll(root); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, d := range directories {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := os.CopyFS(root, os.DirFS("rootfs")); err != nil {
-		return nil, fmt.Errorf("copy rootfs: %w", err)
+		return nil, nil, fmt.Errorf("copy rootfs: %w", err)
 	}
 	if err := compile(ctx, b, version, root, log); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := installPackages(ctx, b, root, log); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return b, writeFiles(ctx, b, version, root)
+	linked, err := licenses.Read(ctx, ".", b, manifest.Tags(b.Mode))
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, linked, writeFiles(ctx, b, linked, version, root)
 }
 
 // writeFiles writes what is made rather than compiled or copied.
-func writeFiles(ctx context.Context, b *manifest.Build, version, root string) error {
+func writeFiles(ctx context.Context, b *manifest.Build, linked []licenses.Component, version, root string) error {
 	system, err := manifest.JSON(b.System(version, Epoch.Unix()))
 	if err != nil {
 		return err
@@ -74,10 +80,6 @@ func writeFiles(ctx context.Context, b *manifest.Build, version, root string) er
 		return err
 	}
 	descriptors, err := manifest.Descriptors(b.Served())
-	if err != nil {
-		return err
-	}
-	linked, err := licenses.Read(ctx, ".", b, manifest.Tags(b.Mode))
 	if err != nil {
 		return err
 	}
