@@ -21,8 +21,12 @@ func (e *engine) configure(now time.Time, s settings) []action {
 	return e.settle(now)
 }
 
-// observe takes what others say of the machine.
+// observe takes what others say of the machine. Name servers that are gone while
+// there are no others are kept: networkd forgets them for a moment when it is replaced.
 func (e *engine) observe(now time.Time, f facts) []action {
+	if len(f.resolvers) == 0 {
+		f.resolvers = e.facts.resolvers
+	}
 	if e.facts.hostname == f.hostname && e.facts.boot == f.boot &&
 		slices.Equal(e.facts.addresses, f.addresses) && slices.Equal(e.facts.resolvers, f.resolvers) {
 		return nil

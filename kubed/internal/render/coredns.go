@@ -8,8 +8,7 @@ import (
 func coredns(n Node) *draft {
 	d := newDraft("coredns", "coredns")
 	config := d.kubeconfig(n, "kubeconfig.json", "client")
-	// Two hyphens are one to it, but one is what its own help says.
-	d.Args = []string{"-conf", d.live("Corefile", corefile(n, config))}
+	d.Args = []string{"-conf", d.file("Corefile", corefile(n, config))}
 	return d
 }
 
@@ -29,7 +28,6 @@ func corefile(n Node, kubeconfig string) string {
     bind %s
     errors
     ready 127.0.0.1:8181
-    reload 5s 1s
     loadbalance
     cache 30
     kubernetes %s in-addr.arpa ip6.arpa {

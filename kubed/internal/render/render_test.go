@@ -76,15 +76,15 @@ func TestNamesFollowTexts(t *testing.T) {
 	b.Resolvers = nil
 	before, after := programs(t, a), programs(t, b)
 	for name, same := range map[string]bool{
-		"containerd": true, "kube-controller-manager": true, "kube-scheduler": true, "coredns": true, "kube-proxy": true,
-		"kube-apiserver": false, "kubelet": false,
+		"containerd": true, "kube-controller-manager": true, "kube-scheduler": true, "kube-proxy": true,
+		"kube-apiserver": false, "kubelet": false, "coredns": false,
 	} {
 		if got := strings.Join(before[name].Args, " ") == strings.Join(after[name].Args, " "); got != same {
 			t.Errorf("the flags of %s are the same after a change of address and resolvers: %v, want %v", name, got, same)
 		}
 	}
-	if text := live(before["coredns"], "Corefile"); text == live(after["coredns"], "Corefile") || !strings.Contains(text, "forward . 10.0.2.3") {
-		t.Errorf("the Corefile does not follow the resolvers: %s", text)
+	if text := live(before["kubelet"], "resolv.conf"); text != "nameserver 10.0.2.3\n" || live(after["kubelet"], "resolv.conf") != "" {
+		t.Errorf("pods' resolv.conf does not follow the resolvers: %q", text)
 	}
 }
 
