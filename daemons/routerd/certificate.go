@@ -19,6 +19,9 @@ import (
 )
 
 const (
+	// longest is how long a certificate is shown, whenever it ends: by a clock that is
+	// behind, one that ends tomorrow seems to end in years.
+	longest = 24 * time.Hour
 	// firstRetry and lastRetry bound how long to wait before asking trustd again.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -44,7 +47,7 @@ type identity struct {
 // due says that it is time for another: two thirds of its life are over, or the
 // clock was set back to before it.
 func (i *identity) due(now time.Time) bool {
-	life := i.leaf.NotAfter.Sub(i.got)
+	life := min(i.leaf.NotAfter.Sub(i.got), longest)
 	return now.Before(i.got.Add(-time.Minute)) || now.After(i.got.Add(life/3*2))
 }
 
@@ -176,6 +179,19 @@ func (k *keeper) askFor(address, name string) {
 	}
 	if old {
 		k.byClock.asked(now, !i.due(now))
+	}
+}
+
+// again asks for a certificate because the machine was claimed: the claimer has told
+// trustd the time, and the one that is shown may have ended by it. The claimer
+// has his answer after that, so what he does next meets the new one.
+func (k *keeper) again() {
+	k.asking.Lock()
+	defer k.asking.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	if err := k.obtain(ctx); err != nil {
+		k.log.Warn("ask for a certificate after the claim", "err", err)
 	}
 }
 

@@ -21,6 +21,7 @@ type gateway struct {
 	now   func() time.Time
 	log   *slog.Logger
 
+	claimed   func() // a call that proves its caller's right by itself has succeeded
 	arriving  *arrivals
 	strangers trickle         // lets through a few of strangers' lines
 	ending    context.Context // done when the process is to finish
@@ -95,6 +96,9 @@ func (g *gateway) carry(s grpc.ServerStream, r *route, caller string) error {
 	response := ipc.Raw(nil)
 	if err := r.conn.Invoke(s.Context(), &r.method, request, response); err != nil {
 		return err
+	}
+	if r.role == anyone {
+		g.claimed()
 	}
 	return s.SendMsg(&frame{ipc.RawBytes(response)})
 }

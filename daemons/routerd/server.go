@@ -48,6 +48,7 @@ type server struct {
 
 func newServer(g *gateway, s *schema, k *keeper, at *gate) *server {
 	out := &server{health: health.NewServer(), gateway: g, keeper: k, gate: at}
+	g.claimed = k.again
 	g.ending, out.end = context.WithCancel(context.Background())
 	out.grpc = grpc.NewServer(
 		grpc.Creds(newHandshakes(k, at, g.log)),

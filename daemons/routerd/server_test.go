@@ -641,6 +641,27 @@ func TestCertificateFollowsAddresses(t *testing.T) {
 	come("192.168.0.9", 0)
 }
 
+// Who claims a machine tells it the time, so the next he sees is another certificate; and
+// one is shown for a day at most, though by a clock that is behind it lasts for years.
+func TestCertificateFollowsTheClaim(t *testing.T) {
+	f := start(t)
+	if err := f.dial(nil).Invoke(t.Context(), claim, &trust.ClaimRequest{}, &trust.ClaimResponse{}); err != nil {
+		t.Fatal(err)
+	}
+	before := f.server.keeper.held.Load()
+	if err := f.dial(nil).Invoke(t.Context(), claim, &trust.ClaimRequest{}, &trust.ClaimResponse{}); err != nil {
+		t.Fatal(err)
+	}
+	now := f.server.keeper.held.Load()
+	if now == before {
+		t.Error("the certificate is the one from before the claim")
+	}
+	behind := &identity{leaf: now.leaf, got: now.leaf.NotAfter.AddDate(-2, 0, 0)}
+	if behind.due(behind.got.Add(time.Hour)) || !behind.due(behind.got.Add(17*time.Hour)) {
+		t.Error("a clock that is two years behind changes how long a certificate is shown")
+	}
+}
+
 // A machine without a battery gets its certificate by a clock that is years
 // behind: when the clock is set, the next client must not be shown one that has ended.
 func TestCertificateFollowsTheClock(t *testing.T) {
