@@ -63,8 +63,31 @@ func startContainerd(t *testing.T) *peer {
 	}
 	t.Cleanup(func() { p.c.conn.Close() })
 	p.start()
-	t.Cleanup(func() { p.end() })
+	t.Cleanup(func() {
+		p.end()
+		removeCgroups(filepath.Base(dir))
+	})
 	return p
+}
+
+// removeCgroups removes those that pods have left in the machine's tree, of either
+// version.
+func removeCgroups(name string) {
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		tops, _ := filepath.Glob(pattern + name)
+		for _, top := range tops {
+			var all []string
+			filepath.WalkDir(top, func(path string, d os.DirEntry, _ error) error {
+				if d != nil && d.IsDir() {
+					all = append(all, path)
+				}
+				return nil
+			})
+			for _, path := range slices.Backward(all) {
+				os.Remove(path)
+			}
+		}
+	}
 }
 
 // containerdConfig is the machine's, as far as it concerns podd.
@@ -83,6 +106,7 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
     sandbox = "dactyl.invalid/pause:1"
 [plugins."io.containerd.cri.v1.runtime"]
   disable_apparmor = true
+  restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["DIR/bin"]

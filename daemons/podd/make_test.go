@@ -198,5 +198,5 @@ func sleepers(t *testing.T, kind string) recipe {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, program)
 	}
-	return recipe{layers: []layer{{tarOf(entry{name: "sleeper", data: program}), kind}}, run: []string{"/sleeper"}}
+	return recipe{layers: []layer{{tarOf(entry{name: "sleeper", data: program}, entry{name: "kind", data: []byte(kind)}), kind}}, run: []string{"/sleeper"}}
 }

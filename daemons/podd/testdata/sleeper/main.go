@@ -1,4 +1,4 @@
-// Command sleeper waits for SIGTERM and ends, or, told to be deaf, does not. Tests
+// Command sleeper waits for SIGTERM and ends, or, told to be deaf, goes on. Tests
 // run it in pods.
 package main
 
@@ -9,11 +9,10 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "deaf" {
-		signal.Ignore(syscall.SIGTERM)
-		select {}
-	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM)
 	<-asked
+	if len(os.Args) > 1 && os.Args[1] == "deaf" {
+		<-asked
+	}
 }
