@@ -197,7 +197,8 @@ func shrink(beat int) {
 
 // finish answers what has been asked and waits for the jobs to end.
 func (d *Daemon) finish() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	timeout := drainTimeout(d.Spec.Limits)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var all sync.WaitGroup
 	for _, f := range d.stops {
@@ -209,7 +210,7 @@ func (d *Daemon) finish() error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("jobs still run %v after the end began", drainTimeout))
+		err = errors.Join(err, fmt.Errorf("jobs still run %v after the end began", timeout))
 	}
 	if err != nil {
 		d.Log.Warn("not everything was finished", "err", err)

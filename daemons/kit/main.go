@@ -16,8 +16,15 @@ import (
 	"github.com/dactyl-os/dactyl/daemons/abi"
 )
 
-// drainTimeout leaves PID 1's limit enough time for a last line in the log.
-const drainTimeout = abi.StopTimeout - 500*time.Millisecond
+// drainTimeout is how long a daemon may take to finish: PID 1's limit, less the time
+// for a last line in the log.
+func drainTimeout(l abi.Limits) time.Duration {
+	limit := abi.StopTimeout
+	if l.StopSeconds > 0 {
+		limit = time.Duration(l.StopSeconds) * time.Second
+	}
+	return limit - 500*time.Millisecond
+}
 
 // Main runs a daemon and does not return. setup must be quick: callers wait for it.
 func Main(setup func(ctx context.Context, d *Daemon) error) {

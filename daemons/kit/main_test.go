@@ -309,3 +309,12 @@ func BenchmarkStartToFirstAnswer(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func TestWhoNeedsLongerToFinishGetsIt(t *testing.T) {
+	if d := drainTimeout(abi.Limits{}); d >= abi.StopTimeout || d < abi.StopTimeout-time.Second {
+		t.Errorf("%v of PID 1's %v", d, abi.StopTimeout)
+	}
+	if d := drainTimeout(abi.Limits{StopSeconds: 40}); d >= 40*time.Second || d < 39*time.Second {
+		t.Errorf("%v of 40s", d)
+	}
+}
