@@ -88,7 +88,9 @@ func (p *Peer) Open(ctx context.Context, m *Method, request proto.Message) (Stre
 		if err != nil {
 			return nil, err
 		}
-		client := ttrpc.NewClient(newCallingConn(c))
+		conn := newCallingConn(c)
+		conn.paced = true
+		client := ttrpc.NewClient(conn)
 		var first any
 		if request != nil {
 			first = request
@@ -97,7 +99,7 @@ func (p *Peer) Open(ctx context.Context, m *Method, request proto.Message) (Stre
 		switch {
 		case err == nil:
 			stop := context.AfterFunc(ctx, func() { client.Close() })
-			return &peerStream{s, client, stop, p.name}, nil
+			return &peerStream{s, client, conn, stop, p.name}, nil
 		case errors.Is(err, errNotSent) && ctx.Err() == nil:
 			client.Close()
 		default:
@@ -187,14 +189,25 @@ type callingConn struct {
 	net.Conn
 
 	mu      sync.Mutex // guards what follows
-	changed sync.Cond  // on every change of active or open that Read may wait for
+	changed sync.Cond  // on every change of what is below that Read may wait for
 	active  int        // calls begun and not finished
 	// open is requests written less answers read. It may be below zero for a
 	// moment: an answer can arrive before Write has returned.
 	open    int
 	ended   bool // Read has told the client of the connection's end
 	in, out frames
+
+	paced  bool // the connection is one stream's
+	unread int  // its messages that Read has passed on and nobody has received
+	closed bool
 }
+
+const (
+	// ttrpcPatience is how many messages ttrpc keeps before it gives up a receiver.
+	ttrpcPatience = 64
+	// smallestFrame is a message without content.
+	smallestFrame = frameHeaderBytes
+)
 
 func newCallingConn(c net.Conn) *callingConn {
 	conn := &callingConn{Conn: c}
@@ -222,10 +235,11 @@ func (c *callingConn) finish() {
 }
 
 func (c *callingConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
+	n, err := c.Conn.Read(b[:c.pace(len(b))])
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.in.feed(b[:n], func(_ uint32, kind, flags byte) {
+		c.unread++
 		if ends(kind, flags) {
 			c.open--
 		}
@@ -235,6 +249,36 @@ func (c *callingConn) Read(b []byte) (int, error) {
 	}
 	c.ended = c.ended || err != nil
 	return n, err
+}
+
+// pace waits while a stream's receiver is behind, and returns how many of n bytes may
+// be read at once: never so many that ttrpc could get more messages than it keeps.
+func (c *callingConn) pace(n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.paced {
+		return n
+	}
+	for c.unread >= maxUnread && !c.closed {
+		c.changed.Wait()
+	}
+	return min(n, int(c.in.left)+(ttrpcPatience-maxUnread)*smallestFrame)
+}
+
+// received says that a stream's receiver has got a message.
+func (c *callingConn) received() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unread--
+	c.changed.Broadcast()
+}
+
+func (c *callingConn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.changed.Broadcast()
+	c.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func (c *callingConn) Write(b []byte) (int, error) {
@@ -257,12 +301,14 @@ func (c *callingConn) Write(b []byte) (int, error) {
 type peerStream struct {
 	ttrpc.ClientStream
 	client *ttrpc.Client
+	conn   *callingConn
 	stop   func() bool
 	name   string
 }
 
 func (s *peerStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
+	s.conn.received()
 	if err != nil {
 		s.stop()
 		s.client.Close()

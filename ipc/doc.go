@@ -35,7 +35,7 @@
 // call; a cancellation does not, except on streams, which have a connection of
 // their own that closes with the caller's context. Who sends a stream waits while
 // the server's handler is four messages behind, for as long as that takes, and
-// learns by an error from sending when the handler has answered before the end. A
-// client that receives a stream and lags by 64 messages for a second is cut off.
-// There is no stream in both directions.
+// learns by an error from sending when the handler has answered before the end. In the
+// same way a handler that sends a stream waits for its receiver. There is no stream in
+// both directions.
 package ipc

@@ -299,8 +299,8 @@ const (
 	// ones wait in the socket. A caller that does not read its answers waits too,
 	// instead of filling the server's memory with them.
 	maxOpenCalls = 64
-	// maxUnread is how many messages of a stream wait for its handler; further ones
-	// wait in the socket, and their sender with them. ttrpc itself would take 64, of up
+	// maxUnread is how many messages of a stream wait for its handler, or the handler's for
+	// its receiver; further ones wait in the socket, and their sender with them. ttrpc itself would take 64, of up
 	// to 4 MiB each, and then break the stream of a handler that is busy for a second.
 	maxUnread = 4
 )

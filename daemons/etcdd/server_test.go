@@ -247,6 +247,14 @@ func TestASlowReaderOfASnapshot(t *testing.T) {
 		t.Errorf("defragmented under a reader: %v, %v", done, err)
 	}
 	w.put(c, "a", "1")
+	time.Sleep(2 * time.Second) // longer than ttrpc has patience with who does not read
+	for left := int64(1); left > 0; {
+		part, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = part.LeftBytes
+	}
 }
 
 const testQuota = 256 * mib
