@@ -158,12 +158,35 @@ func (w *world) start() {
 	w.pid = c.Process.Pid
 	go func() { c.Wait(); close(w.gone) }()
 	w.t.Cleanup(func() {
+		sweep := w.sweeper()
 		unix.Kill(w.pid, unix.SIGKILL)
 		<-w.gone
+		sweep()
 		if w.t.Failed() {
 			w.t.Logf("PID 1 said:\n%s", &said)
 		}
 	})
+}
+
+// sweeper returns what removes PID 1's cgroups when it is gone: they would stay.
+func (w *world) sweeper() func() {
+	tree, err := os.Open(w.path(cgroupRoot))
+	if err != nil {
+		return func() {} // it has gone by itself, and removed them
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", w.pid), &st); err != nil {
+		w.t.Error(err)
+	}
+	return func() {
+		defer tree.Close()
+		for _, name := range []string{"dactyl", "domains"} {
+			dir := fmt.Sprintf("/proc/self/fd/%d/%s.%d", tree.Fd(), name, st.Ino)
+			if err := removeTree(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+				w.t.Error(err)
+			}
+		}
+	}
 }
 
 // path is where PID 1's /name is seen from here.
