@@ -182,7 +182,8 @@ func (e *engine) missing(p *part) partName {
 		switch {
 		case n.name == objects && e.applied == "",
 			n.name != objects && e.part(n.name).asked == "",
-			n.name != objects && n.only == healthy && !e.part(n.name).healthy:
+			n.name != objects && n.only == healthy && !e.part(n.name).healthy,
+			n.name != objects && n.only == almost && !e.part(n.name).almost:
 			return n.name
 		}
 	}
@@ -237,7 +238,7 @@ func (e *engine) hungAt(p *part) time.Time {
 func (e *engine) illSince(p *part) time.Time {
 	t := latest(p.since, p.begun)
 	for _, n := range p.needs {
-		if n.name != objects && n.only == healthy {
+		if n.name != objects && n.only != running {
 			t = latest(t, e.part(n.name).since)
 		}
 	}

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //	host NAME | addresses A,B | resolvers A,B
 //	quick                       from now on everything is healthy, and the node ready, once it runs
 //	healthy PART…               its health check succeeds from now on
-//	ill PART REASON             it fails
+//	ill PART REASON             it fails; a reason "not yet …" says that it works all the same
 //	crash PART                  its process ends; PID 1 starts another, which is ill
 //	state PART STATE REASON     what PID 1 says of it
 //	node ready | node not MESSAGE
@@ -218,7 +218,8 @@ func (s *story) perform(a action) []action {
 		s.node.labelled = err == nil
 		return e.labelledIt(s.now, err)
 	case check:
-		return e.checkedIt(s.now, a.name, s.programs[a.name].ill)
+		ill := s.programs[a.name].ill
+		return e.checkedIt(s.now, a.name, health{ill, strings.HasPrefix(ill, "not yet ")})
 	case askNode:
 		return e.nodeSeen(s.now, s.node, err)
 	case look:

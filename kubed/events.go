@@ -109,11 +109,11 @@ func (e *engine) appliedThem(now time.Time, all []render.Object, err error) []ac
 	return e.settle(now)
 }
 
-// checkedIt: a health check has been answered; no problem is none.
-func (e *engine) checkedIt(now time.Time, name partName, problem string) []action {
+// checkedIt: a health check has been answered.
+func (e *engine) checkedIt(now time.Time, name partName, h health) []action {
 	p := e.part(name)
-	p.checkedIt(now, problem)
-	if problem != "" && p.proven {
+	p.checkedIt(now, h)
+	if h.problem != "" && p.proven {
 		e.lookSoon(now)
 	}
 	return e.settle(now)

@@ -20,6 +20,7 @@ type readiness int
 
 const (
 	healthy readiness = iota // its health check says yes
+	almost                   // it works; what it still does concerns others
 	running                  // PID 1 has been asked for it
 )
 
@@ -47,7 +48,7 @@ var specifications = []specification{
 	{name: "kube-apiserver", needs: []need{{"etcdd", healthy}}, checked: true, version: render.KubernetesVersion},
 	{name: "kube-controller-manager", needs: []need{{"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
 	{name: "kube-scheduler", needs: []need{{"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
-	{name: "kubelet", needs: []need{{"containerd", healthy}, {"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
+	{name: "kubelet", needs: []need{{"containerd", healthy}, {"kube-apiserver", almost}}, checked: true, version: render.KubernetesVersion},
 	{name: "kube-proxy", needs: []need{{"pods", running}, {"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
 	{name: "coredns", needs: []need{{"kube-apiserver", healthy}, {objects, healthy}}, checked: true, version: render.CoreDNSVersion},
 }
@@ -96,6 +97,7 @@ type part struct {
 	checks  job
 	failed  int       // checks in a row
 	healthy bool      // as of now
+	almost  bool      // or nearly
 	proven  bool      // it has been, since begun
 	since   time.Time // of healthy, or not
 	problem string    // why not
@@ -106,6 +108,7 @@ func (p *part) set(now time.Time, healthy bool, problem string) {
 	if p.healthy != healthy {
 		p.healthy, p.since = healthy, now
 	}
+	p.almost = healthy
 	p.proven = p.proven || healthy
 }
 
@@ -116,10 +119,16 @@ func (p *part) began(now time.Time, why string) {
 	p.checks.due = now
 }
 
-// checked takes what a health check said.
-func (p *part) checkedIt(now time.Time, problem string) {
+// health is the answer of a part that was asked how it is.
+type health struct {
+	problem string // in a sentence; none: it is healthy
+	almost  bool   // it works all the same
+}
+
+// checkedIt takes what a health check said.
+func (p *part) checkedIt(now time.Time, h health) {
 	p.checks.busy = false
-	if problem == "" {
+	if h.problem == "" {
 		p.failed = 0
 		p.set(now, true, "")
 		p.checks.due = now.Add(healthLook)
@@ -127,7 +136,8 @@ func (p *part) checkedIt(now time.Time, problem string) {
 	}
 	p.failed++
 	if !p.healthy || p.failed >= doubts {
-		p.set(now, false, problem)
+		p.set(now, false, h.problem)
+		p.almost = h.almost
 	}
 	if !p.proven && now.Sub(p.begun) < coming {
 		p.checks.due = now.Add(quickLook)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -165,8 +166,8 @@ func (s *server) try(ctx context.Context, a action) (event, error) {
 		err := s.cluster.label(ctx, a.node)
 		return func(e *engine, now time.Time) []action { return e.labelledIt(now, err) }, err
 	case check:
-		problem := s.check(ctx, a.name)
-		return func(e *engine, now time.Time) []action { return e.checkedIt(now, a.name, problem) }, nil
+		h := s.check(ctx, a.name)
+		return func(e *engine, now time.Time) []action { return e.checkedIt(now, a.name, h) }, nil
 	case askNode:
 		n, err := s.cluster.node(ctx, a.node)
 		return func(e *engine, now time.Time) []action { return e.nodeSeen(now, n, err) }, nil
@@ -200,8 +201,8 @@ func (s *server) apply(ctx context.Context, all []render.Object) error {
 	return nil
 }
 
-// check returns why a part is not healthy, in a sentence; nothing if it is.
-func (s *server) check(ctx context.Context, name partName) string {
+// check asks a part, or who answers for it, how it is.
+func (s *server) check(ctx context.Context, name partName) health {
 	var err error
 	switch name {
 	case "etcdd":
@@ -214,9 +215,9 @@ func (s *server) check(ctx context.Context, name partName) string {
 		err = s.cluster.check(ctx, name)
 	}
 	if err == nil {
-		return ""
+		return health{}
 	}
-	return plain(err).Error()
+	return health{plain(err).Error(), errors.As(err, new(finishing))}
 }
 
 func (s *server) look(ctx context.Context) (map[partName]process, error) {

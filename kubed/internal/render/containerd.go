@@ -29,14 +29,11 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
 
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
-  # What is unpacked is there; the compressed layers would be there twice.
-  discard_unpacked_layers = true
   stats_collect_period = 30
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = %q
 
 [plugins."io.containerd.cri.v1.runtime"]
-  enable_cdi = false
   enable_selinux = false
   disable_apparmor = true
   tolerate_missing_hugetlb_controller = true
