@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 
+	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/ipc/etcd"
 	"github.com/dactyl-os/dactyl/test/alone"
 )
@@ -75,11 +76,14 @@ func TestNoAcknowledgedWriteIsLost(t *testing.T) {
 // were acknowledged in all.
 func write(ctx context.Context, c *clientv3.Client, writer, from int) int {
 	for n := from; ; n++ {
-		if _, err := c.Put(ctx, fmt.Sprintf("%d/%08d", writer, n), fmt.Sprint(n)); err != nil {
+		if _, err := c.Put(ctx, fmt.Sprintf("%d/%08d", writer, n), value(n)); err != nil {
 			return n
 		}
 	}
 }
+
+// value is large enough that the log goes through several files.
+func value(n int) string { return fmt.Sprint(n, strings.Repeat(" ", 3000)) }
 
 // count returns how many keys of a writer are there, and fails if one is missing
 // in between.
@@ -90,11 +94,45 @@ func count(t *testing.T, c *clientv3.Client, writer int) int {
 		t.Fatal(err)
 	}
 	for n, kv := range r.Kvs {
-		if want := fmt.Sprintf("%d/%08d", writer, n); string(kv.Key) != want || string(kv.Value) != fmt.Sprint(n) {
-			t.Fatalf("key %d of writer %d is %s = %s, want %s", n, writer, kv.Key, kv.Value, want)
+		if want := fmt.Sprintf("%d/%08d", writer, n); string(kv.Key) != want || string(kv.Value) != value(n) {
+			t.Fatalf("key %d of writer %d is %s = %.20s…, want %s", n, writer, kv.Key, kv.Value, want)
 		}
 	}
 	return len(r.Kvs)
+}
+
+// TestRepairBehindTheSeal has the sealed program find damage: with a copy it mends it, without
+// one it says so and is not to be started again.
+func TestRepairBehindTheSeal(t *testing.T) {
+	w := newWorld(t)
+	d := w.alone()
+	w.put(w.client(), "a", "1")
+	if code, err := d.Stop(); code != 0 || err != nil {
+		t.Fatalf("exit code %d, %v\n%s", code, err, d.Log())
+	}
+	w.dir = dir{filepath.Join(d.Root, dataDir)}
+	w.spoil(filepath.Join(w.dir.wal(), "*.wal"), 300, 300)
+	w.died()
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func(s *etcd.Status) bool {
+		return s.Serving && strings.Contains(s.Message, "the log of the database is damaged")
+	})
+	if got := w.get(w.client(), "a"); got != "1" {
+		t.Errorf("a is %q", got)
+	}
+	d.Kill()
+
+	w.spoil(w.dir.db(), 0, 8192)
+	w.died()
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	code, err := d.Wait()
+	if code != abi.ExitMisconfigured || err != nil || !strings.Contains(d.Log(), "is damaged and there is no copy of it yet") {
+		t.Errorf("exit code %d, %v\n%s", code, err, d.Log())
+	}
 }
 
 // TestARealDiskThatIsFull fills an ext4 on which etcdd's data is, to the last byte.
