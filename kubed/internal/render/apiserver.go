@@ -2,10 +2,10 @@ package render
 
 import "strconv"
 
-// strongCiphers are the suites of TLS 1.2 that CIS calls strong, for the clients that
-// do not have 1.3 yet: pods can be of any age. 1.3 has no others.
-const strongCiphers = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256," +
-	"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
+// strongCiphers are suites of TLS 1.2 that CIS calls strong, for clients that do not
+// have 1.3 yet: pods can be of any age. 1.3 has no others.
+const strongCiphers = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384," +
+	"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
 
 // issuer is in every token of a service account; it is a name, nobody resolves it.
 const issuer = "https://kubernetes.default.svc." + clusterDomain
