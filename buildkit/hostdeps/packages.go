@@ -20,6 +20,7 @@ var Packages = []Package{
 	{"dnsmasq-base", "tests: the DHCP server of networkd's"},
 	{"iproute2", "tests: network namespaces"},
 	{"openssl", "tests: checks certificates and TLS"},
+	{"skopeo", "tests: writes the archives of images that podd loads"},
 
 	// The kernel, and programs with C in them.
 	{"linux-source-6.12", "the kernel's source, with Debian's fixes"},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
@@ -52,6 +53,10 @@ type containerd struct {
 	images    imagesapi.ImagesClient
 	leases    leasesapi.LeasesClient
 	snapshots snapshotsapi.SnapshotsClient
+
+	// loads is held while an archive is loaded: no two are at a time, so that every
+	// lease of podd's that one finds is of a load that has ended.
+	loads sync.Mutex
 }
 
 // newContainerd connects when it is first used, and again whenever containerd was
@@ -71,9 +76,9 @@ func newContainerd(socket string) (*containerd, error) {
 		return nil, err
 	}
 	return &containerd{
-		conn, cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn),
-		contentapi.NewContentClient(conn), diffapi.NewDiffClient(conn), imagesapi.NewImagesClient(conn),
-		leasesapi.NewLeasesClient(conn), snapshotsapi.NewSnapshotsClient(conn),
+		conn: conn, runtime: cri.NewRuntimeServiceClient(conn), pictures: cri.NewImageServiceClient(conn),
+		content: contentapi.NewContentClient(conn), diff: diffapi.NewDiffClient(conn), images: imagesapi.NewImagesClient(conn),
+		leases: leasesapi.NewLeasesClient(conn), snapshots: snapshotsapi.NewSnapshotsClient(conn),
 	}, nil
 }
 
@@ -112,7 +117,8 @@ func (c *containerd) endLease(ctx context.Context, id string) error {
 	return nil
 }
 
-// endLeases ends those that an earlier podd was killed with.
+// endLeases ends those of loads whose podd was killed, or whose containerd was gone
+// when they were to end.
 func (c *containerd) endLeases(ctx context.Context) error {
 	all, err := c.leases.List(ctx, &leasesapi.ListRequest{})
 	if err != nil {

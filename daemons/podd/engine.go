@@ -21,7 +21,7 @@ func describe(sandboxes []*cri.PodSandbox, containers []*cri.Container) []*pods.
 		m := s.GetMetadata()
 		k := key{m.GetNamespace(), m.GetName(), m.GetUid()}
 		at[s.Id] = k
-		if old := latest[k]; old == nil || old.Metadata.Attempt < m.GetAttempt() {
+		if old := latest[k]; old == nil || old.GetMetadata().GetAttempt() < m.GetAttempt() {
 			latest[k] = s
 		}
 	}
@@ -35,7 +35,7 @@ func describe(sandboxes []*cri.PodSandbox, containers []*cri.Container) []*pods.
 			of[k] = map[string]*cri.Container{}
 		}
 		name := c.GetMetadata().GetName()
-		if old := of[k][name]; old == nil || old.Metadata.Attempt < c.GetMetadata().GetAttempt() {
+		if old := of[k][name]; old == nil || old.GetMetadata().GetAttempt() < c.GetMetadata().GetAttempt() {
 			of[k][name] = c
 		}
 	}
@@ -47,9 +47,9 @@ func describe(sandboxes []*cri.PodSandbox, containers []*cri.Container) []*pods.
 		}
 		for name, c := range of[k] {
 			p.Containers = append(p.Containers, &pods.Container{
-				Name: name, Image: imageOf(c), State: containerStates[c.State], Restarts: c.Metadata.Attempt, CreatedUnixNs: c.CreatedAt,
+				Name: name, Image: imageOf(c), State: containerStates[c.State], Restarts: c.GetMetadata().GetAttempt(), CreatedUnixNs: c.CreatedAt,
 			})
-			p.Restarts += c.Metadata.Attempt
+			p.Restarts += c.GetMetadata().GetAttempt()
 		}
 		slices.SortFunc(p.Containers, func(a, b *pods.Container) int { return cmp.Compare(a.Name, b.Name) })
 		all = append(all, p)

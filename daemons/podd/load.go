@@ -25,8 +25,11 @@ type loading struct {
 }
 
 // load reads an archive and returns its images, which pods can then be started
-// from. On an error nothing is left of it.
+// from. On an error nothing is left of it. The caller holds c.loads.
 func (l loading) load(ctx context.Context, from io.Reader) (all []image, err error) {
+	if err := l.c.endLeases(ctx); err != nil {
+		return nil, err
+	}
 	ctx, end, err := l.c.lease(ctx)
 	if err != nil {
 		return nil, err
@@ -131,6 +134,8 @@ func importSystem(ctx context.Context, c *containerd, dir string, log *slog.Logg
 }
 
 func importSystem1(ctx context.Context, c *containerd, dir string, log *slog.Logger) error {
+	c.loads.Lock()
+	defer c.loads.Unlock()
 	if err := c.endLeases(ctx); err != nil {
 		return err
 	}

@@ -19,11 +19,10 @@ type server struct {
 	c       *containerd
 	storage storage.Client
 	log     *slog.Logger
-	loading chan struct{} // holds one while an archive is loaded
 }
 
 func newServer(c *containerd, s storage.Client, log *slog.Logger) *server {
-	return &server{c, s, log, make(chan struct{}, 1)}
+	return &server{c, s, log}
 }
 
 // answer turns an error into what the caller is told.

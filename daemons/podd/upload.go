@@ -26,12 +26,10 @@ func (s *server) LoadImage(ctx context.Context, from ipc.Receiver[*pods.LoadImag
 	if err != nil {
 		return nil, answer(err)
 	}
-	select {
-	case s.loading <- struct{}{}:
-		defer func() { <-s.loading }()
-	default:
+	if !s.c.loads.TryLock() {
 		return nil, status.Error(codes.Aborted, "another archive is being loaded: try again when it is done")
 	}
+	defer s.c.loads.Unlock()
 	ctx, stop, err := s.guard(ctx, first.Header.SizeBytes)
 	if err != nil {
 		return nil, err
@@ -47,7 +45,7 @@ func (s *server) LoadImage(ctx context.Context, from ipc.Receiver[*pods.LoadImag
 		if full, ok := context.Cause(ctx).(diskFull); ok {
 			err = full
 		}
-		s.log.Info("archive refused", "bytes", u.got, "err", err)
+		s.log.Info("archive not loaded", "bytes", u.got, "err", err)
 		return nil, answer(err)
 	}
 	r := &pods.LoadImageResponse{}
