@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,10 +20,12 @@ type server struct {
 	c       *containerd
 	storage storage.Client
 	log     *slog.Logger
+
+	uploads sync.Mutex // held while one is taken
 }
 
 func newServer(c *containerd, s storage.Client, log *slog.Logger) *server {
-	return &server{c, s, log}
+	return &server{c: c, storage: s, log: log}
 }
 
 // answer turns an error into what the caller is told.
@@ -34,7 +37,7 @@ func answer(err error) error {
 	case errors.As(err, &wrong):
 		return status.Error(codes.InvalidArgument, err.Error())
 	case status.Code(err) == codes.Unavailable:
-		return status.Errorf(codes.Unavailable, "containerd does not answer: no cluster is configured, or it is being started (%v)", err)
+		return status.Errorf(codes.Unavailable, "containerd does not answer: no cluster is configured, or it is being started (%s)", status.Convert(err).Message())
 	case status.Code(err) == codes.Unknown:
 		return status.Error(codes.Internal, err.Error())
 	}
@@ -45,12 +48,12 @@ func answer(err error) error {
 func (s *server) GetRuntime(ctx context.Context, _ *pods.GetRuntimeRequest) (*pods.Runtime, error) {
 	v, err := s.c.runtime.Version(ctx, &cri.VersionRequest{})
 	if err != nil {
-		return &pods.Runtime{Message: answer(err).Error()}, nil
+		return &pods.Runtime{Message: status.Convert(answer(err)).Message()}, nil
 	}
 	r := &pods.Runtime{Name: v.RuntimeName, Version: v.RuntimeVersion}
 	st, err := s.c.runtime.Status(ctx, &cri.StatusRequest{})
 	if err != nil {
-		r.Message = answer(err).Error()
+		r.Message = status.Convert(answer(err)).Message()
 		return r, nil
 	}
 	for _, c := range st.GetStatus().GetConditions() {
