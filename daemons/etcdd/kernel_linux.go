@@ -101,6 +101,15 @@ func (d dir) sync() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// allocated is how many bytes of a file were ever written: files grow ahead of that.
+func allocated(path string) (int64, error) {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		return 0, fmt.Errorf("stat %s: %w", path, err)
+	}
+	return s.Blocks * 512, nil
+}
+
 // exists tells whether something is there; what cannot be looked at is.
 func exists(path string) bool {
 	_, err := os.Lstat(path)

@@ -86,8 +86,12 @@ func (d dir) tidy() error {
 // itself if that is whole and only its log is not, which loses the last tenth of
 // a second, else by the daily copy.
 func (d dir) examine(log *slog.Logger) error {
-	inDatabase, inLog := readDatabase(d.db()), readLog(d)
+	keys, inDatabase := readDatabase(d.db())
+	inLog := readLog(d)
 	switch {
+	case !wal.Exist(d.wal()) && keys == 0 && d.unbegun():
+		log.Info("a database that was just being made is made anew")
+		return os.RemoveAll(d.member())
 	case inDatabase == nil && inLog == nil:
 		log.Info("the files are sound")
 		return nil
@@ -126,9 +130,20 @@ func (d dir) replace(from string, why error, log *slog.Logger) error {
 	return errors.Join(remove(d.crash()), d.sync())
 }
 
-// readDatabase reads each key of the database and returns what is wrong with it.
-func readDatabase(path string) error {
-	return guard(func() error {
+// begunBytes is less than a database has written into which anything was put.
+const begunBytes = 64 << 10
+
+// unbegun tells whether the database is one that was being made when the power failed:
+// etcd makes the file before the log, without which nothing is ever acknowledged.
+func (d dir) unbegun() bool {
+	n, err := allocated(d.db())
+	return err == nil && n < begunBytes
+}
+
+// readDatabase reads the database and returns how many values it has, and what is
+// wrong with it.
+func readDatabase(path string) (values int, err error) {
+	err = guard(func() error {
 		db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 		if err != nil {
 			return err
@@ -143,14 +158,16 @@ func readDatabase(path string) error {
 						return fmt.Errorf("%s: keys are out of order", name)
 					}
 					last = k
-					if keys {
-						return new(mvccpb.KeyValue).Unmarshal(v)
+					if !keys {
+						return nil
 					}
-					return nil
+					values++
+					return new(mvccpb.KeyValue).Unmarshal(v)
 				})
 			})
 		})
 	})
+	return values, err
 }
 
 // readLog reads the raft's snapshots and the log behind the newest, as etcd will, and

@@ -170,6 +170,30 @@ func TestATornLogIsRepaired(t *testing.T) {
 	}
 }
 
+// The power failed while the very first start made the files.
+func TestAnUnbegunDatabaseIsMadeAnew(t *testing.T) {
+	for name, size := range map[string]int64{"whole": -1, "empty": 0, "half": 8192} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.start()
+			w.stop()
+			if err := os.RemoveAll(w.dir.wal()); err != nil {
+				t.Fatal(err)
+			}
+			if size >= 0 {
+				if err := os.Truncate(w.dir.db(), size); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.start()
+			w.put(w.client(), "a", "1")
+			if s := w.status(); s.Message != "" || s.Revision > 10 {
+				t.Errorf("%v", s)
+			}
+		})
+	}
+}
+
 func TestUnfinishedFilesAreRemoved(t *testing.T) {
 	w := filled(t)
 	for _, path := range []string{filepath.Join(w.dir.snap(), "db.tmp.123"), filepath.Join(w.dir.coming(), "member"), w.dir.copy() + ".tmp"} {
