@@ -50,7 +50,12 @@ func (s *Shared) Get(t *testing.T) *Running {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
+	switch running := os.Getenv(attachEnv); {
+	case s.m == nil && running != "":
+		s.m, s.first = attach(t, s, running), t.Name()
+		r := s.m.with(t)
+		r.connect()
+		return r
 	case s.m == nil:
 		s.m, s.first = s.prepare(t), t.Name()
 		return boot(t, s.m)
