@@ -313,32 +313,35 @@ func unpackError(layer descriptor, err error) error {
 	return fmt.Errorf("unpack layer %s: %w", layer.Digest, err)
 }
 
-// pointing is what a name stood for before it was set.
+// pointing is what a name stands for.
 type pointing struct {
 	name   string
 	before *imagesapi.Image // nil: nothing
 }
 
-// name makes a name stand for target. The kubelet's part of containerd learns of it
-// by an event.
-func (c *containerd) name(ctx context.Context, name string, target descriptor, labels map[string]string) (pointing, error) {
-	before, err := c.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
+func (c *containerd) pointing(ctx context.Context, name string) (pointing, error) {
+	found, err := c.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
 	if err != nil && status.Code(err) != codes.NotFound {
 		return pointing{}, fmt.Errorf("look for image %s: %w", name, err)
 	}
+	return pointing{name, found.GetImage()}, nil
+}
+
+// name makes a name stand for target. The kubelet's part of containerd learns of it
+// by an event.
+func (c *containerd) name(ctx context.Context, name string, target descriptor, labels map[string]string) error {
 	is := &imagesapi.Image{
 		Name: name, Labels: labels,
 		Target: &types.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size},
 	}
-	if err != nil {
-		_, err = c.images.Create(ctx, &imagesapi.CreateImageRequest{Image: is})
-	} else {
+	_, err := c.images.Create(ctx, &imagesapi.CreateImageRequest{Image: is})
+	if status.Code(err) == codes.AlreadyExists {
 		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: is, UpdateMask: maskOf(labels)})
 	}
 	if err != nil {
-		return pointing{}, fmt.Errorf("name %s %s: %w", target.Digest, name, err)
+		return fmt.Errorf("name %s %s: %w", target.Digest, name, err)
 	}
-	return pointing{name, before.GetImage()}, nil
+	return nil
 }
 
 // maskOf names what an image's update changes: its target and labels.
@@ -350,8 +353,8 @@ func maskOf(labels map[string]string) *fieldmaskpb.FieldMask {
 	return mask
 }
 
-// unname takes name back.
-func (c *containerd) unname(ctx context.Context, p pointing) error {
+// restore makes a name stand again for what it did.
+func (c *containerd) restore(ctx context.Context, p pointing) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	var err error
@@ -360,7 +363,7 @@ func (c *containerd) unname(ctx context.Context, p pointing) error {
 	} else {
 		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: p.before, UpdateMask: maskOf(nil)})
 	}
-	if err != nil {
+	if err != nil && status.Code(err) != codes.NotFound {
 		return fmt.Errorf("take the name %s back: %w", p.name, err)
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -34,16 +33,7 @@ func (l loading) load(ctx context.Context, from io.Reader) (all []image, err err
 	if err != nil {
 		return nil, err
 	}
-	var set []pointing
-	defer func() {
-		if err != nil {
-			slices.Reverse(set)
-			for _, p := range set {
-				err = errors.Join(err, l.c.unname(ctx, p))
-			}
-		}
-		err = errors.Join(err, end())
-	}()
+	defer func() { err = errors.Join(err, end()) }()
 	a, err := readArchive(from, func(size int64, r io.Reader) (string, error) { return l.c.put(ctx, size, r) })
 	if err != nil {
 		return nil, err
@@ -57,19 +47,7 @@ func (l loading) load(ctx context.Context, from io.Reader) (all []image, err err
 			return nil, err
 		}
 	}
-	for i := range all {
-		for _, name := range all[i].references() {
-			p, err := l.c.name(ctx, name, all[i].target, l.labels)
-			if err != nil {
-				return nil, err
-			}
-			set = append(set, p)
-			if err := l.c.seen(ctx, name, all[i].config.Digest); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return all, nil
+	return all, l.names(ctx, all)
 }
 
 // prepare does everything but the naming.
@@ -95,6 +73,38 @@ func (l loading) prepare(ctx context.Context, i *image) error {
 	return nil
 }
 
+// names gives all images their names, or none.
+func (l loading) names(ctx context.Context, all []image) (err error) {
+	var before []pointing
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, p := range slices.Backward(before) {
+			err = errors.Join(err, l.c.restore(ctx, p))
+		}
+	}()
+	for _, i := range all {
+		// The kubelet's part of containerd adds the id as a name.
+		for _, name := range append([]string{i.config.Digest}, i.references()...) {
+			p, err := l.c.pointing(ctx, name)
+			if err != nil {
+				return err
+			}
+			before = append(before, p)
+		}
+		for _, name := range i.references() {
+			if err := l.c.name(ctx, name, i.target, l.labels); err != nil {
+				return err
+			}
+			if err := l.c.seen(ctx, name, i.config.Digest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // mayTake refuses the names of what the system cannot do without.
 func (l loading) mayTake(ctx context.Context, name string) error {
 	if l.system {
@@ -110,8 +120,12 @@ func (l loading) mayTake(ctx context.Context, name string) error {
 	return nil
 }
 
-// systemRetry is how long to wait for a containerd that does not answer yet.
-const systemRetry = 500 * time.Millisecond
+const (
+	// systemRetry is how long to wait for a containerd that does not answer yet.
+	systemRetry = 500 * time.Millisecond
+	// systemTimeout is for one attempt: uploads wait for it.
+	systemTimeout = 20 * time.Second
+)
 
 // importSystem sees to it that the images which the system brings along are there.
 func importSystem(ctx context.Context, c *containerd, dir string, log *slog.Logger) error {
@@ -136,6 +150,8 @@ func importSystem(ctx context.Context, c *containerd, dir string, log *slog.Logg
 func importSystem1(ctx context.Context, c *containerd, dir string, log *slog.Logger) error {
 	c.loads.Lock()
 	defer c.loads.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, systemTimeout)
+	defer cancel()
 	if err := c.endLeases(ctx); err != nil {
 		return err
 	}
@@ -199,15 +215,12 @@ func (c *containerd) hasAll(ctx context.Context, from io.Reader) (bool, error) {
 }
 
 func (c *containerd) has(ctx context.Context, name string, i image) (bool, error) {
-	found, err := c.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
-	if status.Code(err) == codes.NotFound {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for image %s: %w", name, err)
+	p, err := c.pointing(ctx, name)
+	if err != nil || p.before == nil {
+		return false, err
 	}
 	chain := chainIDs(i.diffIDs)
-	if found.Image.Target.Digest != i.target.Digest || found.Image.Labels[pinnedLabel] != pinnedValue {
+	if p.before.Target.Digest != i.target.Digest || p.before.Labels[pinnedLabel] != pinnedValue {
 		return false, nil
 	}
 	return c.unpacked(ctx, chain[len(chain)-1])

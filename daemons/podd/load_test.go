@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -373,4 +374,48 @@ func TestANameMovesToTheNewImage(t *testing.T) {
 	if len(ids) != 0 {
 		t.Errorf("not there: %v", slices.Collect(maps.Keys(ids)))
 	}
+}
+
+// When the last step fails, the steps before it are taken back.
+func TestNamesAreTakenBack(t *testing.T) {
+	p := startContainerd(t)
+	client := podd(t, p.c, roomy())
+	if _, err := upload1(t, client, "", small("old").docker("moving")); err != nil {
+		t.Fatal(err)
+	}
+	before := p.inventory()
+	// The second image's id is not what the kubelet will find under its name.
+	l := loading{c: p.c}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	leased, end, err := p.c.lease(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := readArchive(bytes.NewReader(small("new").docker("moving", "new")), func(size int64, r io.Reader) (string, error) { return p.c.put(leased, size, r) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := a.images("", func(b blob) ([]byte, error) { return p.c.get(leased, b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.prepare(leased, &all[0]); err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, all[0])
+	all[1].names = []string{"docker.io/library/last:1"}
+	all[1].config.Digest = digestOf(nil)
+	if err := l.names(leased, all); err == nil {
+		t.Fatal("names were given")
+	}
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+	p.until("all is as before", func() error {
+		if after := p.inventory(); after != before {
+			return status.Errorf(codes.Internal, "%s\nbefore:\n%s", after, before)
+		}
+		return nil
+	})
 }

@@ -26,9 +26,11 @@ func (s *server) LoadImage(ctx context.Context, from ipc.Receiver[*pods.LoadImag
 	if err != nil {
 		return nil, answer(err)
 	}
-	if !s.c.loads.TryLock() {
+	if !s.uploads.TryLock() {
 		return nil, status.Error(codes.Aborted, "another archive is being loaded: try again when it is done")
 	}
+	defer s.uploads.Unlock()
+	s.c.loads.Lock() // the system's own take no time
 	defer s.c.loads.Unlock()
 	ctx, stop, err := s.guard(ctx, first.Header.SizeBytes)
 	if err != nil {
