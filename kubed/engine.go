@@ -83,7 +83,7 @@ func (e *engine) settle(now time.Time) []action {
 	}
 	var out []action
 	if e.looks.may(now) {
-		e.looks.busy = true
+		e.looks.begin(now)
 		out = append(out, look{})
 	}
 	if !e.settings.configured {
@@ -140,7 +140,7 @@ func (e *engine) keep(now time.Time) []action {
 	if e.who == e.pin || !e.keeps.may(now) {
 		return nil
 	}
-	e.keeps.busy = true
+	e.keeps.begin(now)
 	return []action{keep{e.who}}
 }
 
@@ -152,7 +152,7 @@ func (e *engine) prepare(now time.Time) []action {
 	if e.keys == e.wish().String() || !e.keysJob.may(now) {
 		return nil
 	}
-	e.keysJob.busy = true
+	e.keysJob.begin(now)
 	return []action{prepare{e.wish()}}
 }
 
@@ -163,16 +163,16 @@ func (e *engine) bring(now time.Time, p *part, want render.Program) []action {
 		if p.wrote == liveTexts(want) || !p.writes.may(now) {
 			return nil
 		}
-		p.writes.busy = true
+		p.writes.begin(now)
 		return []action{write{want}}
 	}
-	if e.wrong != "" || e.missing(p) != "" || p.starts.busy || now.Before(p.starts.due) {
+	if e.wrong != "" || e.missing(p) != "" || !p.starts.may(now) {
 		return nil
 	}
 	if p.asked != "" {
 		p.began(now, "it is started with other flags")
 	}
-	p.starts.busy = true
+	p.starts.begin(now)
 	return []action{run{want}}
 }
 
@@ -212,13 +212,13 @@ func (e *engine) nurse(now time.Time, p *part) []action {
 		return nil
 	}
 	if at := e.hungAt(p); !at.IsZero() && !now.Before(at) && p.restart.may(now) {
-		p.restart.busy = true
+		p.restart.begin(now)
 		return []action{restart{p.name, fmt.Sprintf("not healthy for %v: %s", now.Sub(e.illSince(p)).Round(time.Second), p.problem)}}
 	}
 	if !p.checks.may(now) {
 		return nil
 	}
-	p.checks.busy = true
+	p.checks.begin(now)
 	return []action{check{p.name}}
 }
 
@@ -253,18 +253,18 @@ func (e *engine) furnish(now time.Time) []action {
 	var out []action
 	changed := e.applies.failed == 0 && e.applied != bodies(e.objects)
 	if e.applies.may(now) || changed && !e.applies.busy {
-		e.applies.busy = true
+		e.applies.begin(now)
 		out = append(out, apply{e.objects})
 	}
 	if e.part("kubelet").asked == "" {
 		return out
 	}
 	if e.nodeAsks.may(now) {
-		e.nodeAsks.busy = true
+		e.nodeAsks.begin(now)
 		out = append(out, askNode{e.node.Name})
 	}
 	if e.nodeReady && !e.labelled && e.labels.may(now) {
-		e.labels.busy = true
+		e.labels.begin(now)
 		out = append(out, label{e.node.Name})
 	}
 	return out
@@ -279,7 +279,7 @@ func (e *engine) windDown(now time.Time) []action {
 		if !p.stops.may(now) {
 			return nil
 		}
-		p.stops.busy = true
+		p.stops.begin(now)
 		return []action{stop{p.name}}
 	}
 	return nil

@@ -122,7 +122,7 @@ func (e *engine) checkedIt(now time.Time, name partName, h health) []action {
 // lookSoon asks PID 1 again, though not all the time.
 func (e *engine) lookSoon(now time.Time) {
 	e.occasion = now
-	if at := now.Add(quickLook); at.Before(e.looks.due) {
+	if at := now.Add(againLook); at.Before(e.looks.due) {
 		e.looks.due = at
 	}
 }
@@ -135,7 +135,7 @@ func (e *engine) seen(now, asked time.Time, all map[partName]process, err error)
 		return e.settle(now)
 	}
 	if e.occasion.After(asked) {
-		e.looks.due = now.Add(quickLook)
+		e.looks.due = now.Add(max(againLook, e.looks.soon(now)))
 	}
 	for _, p := range e.parts {
 		is, there := all[p.name]
@@ -192,7 +192,7 @@ func (e *engine) nodeSeen(now time.Time, n nodeIs, err error) []action {
 	if !n.ready || err != nil {
 		e.nodeAsks.due = now.Add(slowLook)
 		if now.Sub(e.part("kubelet").begun) < coming {
-			e.nodeAsks.due = now.Add(quickLook)
+			e.nodeAsks.due = now.Add(e.nodeAsks.soon(now))
 		}
 	}
 	return e.settle(now)

@@ -62,12 +62,16 @@ const (
 	// is busy keeps etcd, and with it all others, waiting.
 	hungLimit = 90 * time.Second
 
-	// While a part is coming, kubed looks often: every look too late makes the machine
-	// ready later.
+	// While a part is coming, kubed looks often, as every look too late makes the machine
+	// ready later; but where an answer takes long, the machine is busy with better
+	// things, and the next question waits longer.
 	quickLook  = 100 * time.Millisecond
 	slowLook   = time.Second
 	coming     = 2 * time.Minute
 	healthLook = 10 * time.Second // at one that is healthy
+
+	// againLook is between two looks at what PID 1 says, which reads all over /proc.
+	againLook = 500 * time.Millisecond
 
 	// doubts is how many health checks in a row must fail of a part that was healthy.
 	doubts = 3
@@ -140,7 +144,7 @@ func (p *part) checkedIt(now time.Time, h health) {
 		p.almost = h.almost
 	}
 	if !p.proven && now.Sub(p.begun) < coming {
-		p.checks.due = now.Add(quickLook)
+		p.checks.due = now.Add(p.checks.soon(now))
 	} else {
 		p.checks.due = now.Add(slowLook)
 	}
@@ -149,11 +153,20 @@ func (p *part) checkedIt(now time.Time, h health) {
 // job is something that takes a while and is done one at a time.
 type job struct {
 	busy   bool
+	begun  time.Time
 	due    time.Time
 	failed int
 }
 
 func (j *job) may(now time.Time) bool { return !j.busy && !now.Before(j.due) }
+
+func (j *job) begin(now time.Time) { j.busy, j.begun = true, now }
+
+// soon is how long to wait before a question is asked again: twice as long as the
+// answer took.
+func (j *job) soon(now time.Time) time.Duration {
+	return min(max(quickLook, 2*now.Sub(j.begun)), 3*slowLook)
+}
 
 const (
 	firstRetry = 250 * time.Millisecond

@@ -19,10 +19,14 @@ import (
 )
 
 const (
-	// callTimeout is for questions; an emulated machine answers them in 200 ms.
-	callTimeout = 5 * time.Second
-	// actTimeout is for what starts and stops programs: PID 1 gives up after 30 s.
+	// callTimeout is for questions: emulated machines that start everything at once take
+	// seconds for an answer.
+	callTimeout = 10 * time.Second
+	// actTimeout is for what starts and stops programs, where PID 1 gives up after 30 s,
+	// and for each object that is put into the cluster.
 	actTimeout = 45 * time.Second
+	// figuresAge is how old the figures in an answer may be.
+	figuresAge = time.Second
 
 	firstPoll = 100 * time.Millisecond // of who the machine is, until that is known
 	factsPoll = 10 * time.Second
@@ -41,6 +45,10 @@ type server struct {
 
 	mu     sync.Mutex // guards engine
 	engine *engine
+
+	asking  sync.Mutex // guards figures
+	figures map[partName]*machine.Daemon
+	figured time.Time
 }
 
 // event tells the engine something.
@@ -126,10 +134,13 @@ func (s *server) perform(ctx context.Context, a action) event {
 	default:
 		s.log.Info("do", "what", a.String())
 	}
+	if all, ok := a.(apply); ok {
+		timeout *= time.Duration(len(all.objects))
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	e, err := s.try(ctx, a)
-	if err != nil && timeout == actTimeout {
+	if err != nil {
 		s.log.Warn("not done", "what", a.String(), "error", err.Error())
 	}
 	return e
@@ -194,11 +205,17 @@ func (s *server) restart(ctx context.Context, name partName) (int32, error) {
 
 func (s *server) apply(ctx context.Context, all []render.Object) error {
 	for _, o := range all {
-		if err := s.cluster.apply(ctx, o); err != nil {
+		if err := s.apply1(ctx, o); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *server) apply1(ctx context.Context, o render.Object) error {
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	return s.cluster.apply(ctx, o)
 }
 
 // check asks a part, or who answers for it, how it is.
@@ -220,8 +237,24 @@ func (s *server) check(ctx context.Context, name partName) health {
 	return health{plain(err).Error(), errors.As(err, new(finishing))}
 }
 
+// daemons is what PID 1 says of all parts, not older than age. Many who ask at the same
+// time wait for one answer.
+func (s *server) daemons(ctx context.Context, age time.Duration) (map[partName]*machine.Daemon, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if time.Since(s.figured) < age {
+		return s.figures, nil
+	}
+	asked := time.Now()
+	all, err := s.peers.daemons(ctx)
+	if err == nil {
+		s.figures, s.figured = all, asked
+	}
+	return all, err
+}
+
 func (s *server) look(ctx context.Context) (map[partName]process, error) {
-	daemons, err := s.peers.daemons(ctx)
+	daemons, err := s.daemons(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -343,7 +376,7 @@ func (s *server) GetStatus(ctx context.Context, _ *kube.GetStatusRequest) (*kube
 	r.NodeReady, r.NodeReadyMs = v.nodeReady, v.nodeFor.Milliseconds()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	daemons, err := s.peers.daemons(ctx)
+	daemons, err := s.daemons(ctx, figuresAge)
 	if err != nil {
 		s.log.Warn("list daemons", "error", err.Error())
 	}

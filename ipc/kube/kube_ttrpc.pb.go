@@ -24,7 +24,8 @@ type Server interface {
 	// fails: what cannot be told at the moment is left empty.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// RestartComponent ends a component's process and starts it again; the components
-	// that depend on it and the pods go on. Returns NOT_FOUND for an unknown name,
+	// that depend on it and the pods go on. "pods" is where pods live: they end with it,
+	// as do containerd, kubelet and kube-proxy, and all are started again. Returns NOT_FOUND for an unknown name,
 	// FAILED_PRECONDITION for a component that is not running yet and what
 	// Machine.RestartDaemon returns.
 	RestartComponent(context.Context, *RestartComponentRequest) (*RestartComponentResponse, error)
@@ -81,7 +82,8 @@ func (c Client) GetStatus(ctx context.Context, request *GetStatusRequest) (*GetS
 }
 
 // RestartComponent ends a component's process and starts it again; the components
-// that depend on it and the pods go on. Returns NOT_FOUND for an unknown name,
+// that depend on it and the pods go on. "pods" is where pods live: they end with it,
+// as do containerd, kubelet and kube-proxy, and all are started again. Returns NOT_FOUND for an unknown name,
 // FAILED_PRECONDITION for a component that is not running yet and what
 // Machine.RestartDaemon returns.
 func (c Client) RestartComponent(ctx context.Context, request *RestartComponentRequest) (*RestartComponentResponse, error) {
