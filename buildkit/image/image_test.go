@@ -134,7 +134,7 @@ func TestRefusedInputs(t *testing.T) {
 		"keys":              func(in *Inputs) { in.Keys = sign.Keys{} },
 		"ESP":               func(in *Inputs) { in.ESPFiles = map[string]string{"../x": "/dev/null"} },
 		"there is room for": func(in *Inputs) { in.Spec.Root.Slot = 1 << 20; in.Spec.Root.Level = 1; noise(t, in.Root) },
-		"at most 1.0":       func(in *Inputs) { in.Spec.Root.Most = 1e6; noise(t, in.Root) },
+		"at most 1.0":       func(in *Inputs) { in.Mode = Production; in.Spec.Root.Most = 1e6; noise(t, in.Root) },
 		"the kernel takes":  func(in *Inputs) { in.CommandLine = []string{strings.Repeat("x", 2000)} },
 		"not a bzImage":     func(in *Inputs) { in.Kernel = filepath.Join(in.Root, "init") },
 		"no such file":      func(in *Inputs) { in.Root = "/nowhere" },
