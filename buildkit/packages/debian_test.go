@@ -4,11 +4,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/dactyl-os/dactyl/buildkit/hostdeps"
 )
+
+// What is needed here is on the list that make deps installs.
+func TestHostPackages(t *testing.T) {
+	for _, name := range HostPackages {
+		if !slices.ContainsFunc(hostdeps.Packages, func(p hostdeps.Package) bool { return p.Name == name }) {
+			t.Errorf("buildkit/hostdeps does not know %s", name)
+		}
+	}
+}
 
 func TestLDD(t *testing.T) {
 	out := "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibmd.so.0 => /lib/x/libmd.so.0 (0x00007f35)\n\t/lib64/ld.so.2 (0x00007f36)\n"

@@ -75,7 +75,8 @@
 // kubelet. uid 0: it refuses others. It mounts (SYS_ADMIN), changes owners of volumes
 // (CHOWN, FOWNER, DAC_OVERRIDE) and lowers OOM scores (SYS_RESOURCE).
 //   - Programs: mount and umount (ours: mount/) for every tmpfs volume (Secrets, tokens,
-//     emptyDir in memory), and with --no-canonicalize for every subPath. It wants to
+//     emptyDir in memory), and with --no-canonicalize for every subPath, of which the
+//     source is /proc/PID/fd/N: /proc must be the domain's. It wants to
 //     hear "not mounted" of a directory that is no mount point: it tries that in
 //     TMPDIR when it starts and trusts umount from then on. Also, where a volume asks for it: blkid, fsck, mkfs.*, resize2fs, xfs_growfs,
 //     blockdev, losetup. systemd-run, if it is there, is used for mounts. getsubids
@@ -97,7 +98,8 @@
 // kube-proxy in nftables mode. NET_ADMIN in the machine's network namespace, and the
 // program nft of at least 1.0.1 (1.0.6 is there): "nft --version", "nft -f -", "nft --check -f -",
 // "nft --json --terse list table ip|ip6 kube-proxy", "nft --json list chain|sets|maps|
-// map|set|counters …". Kernel 5.13 or later. It deletes conntrack entries by netlink,
+// map|set|counters …". That the table is not there when it starts it says as an error,
+// and makes it. Kernel 5.13 or later. It deletes conntrack entries by netlink,
 // and writes net.netfilter.nf_conntrack_* and
 // /sys/module/nf_conntrack/parameters/hashsize unless the conntrack settings are all 0.
 //

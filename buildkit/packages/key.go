@@ -47,6 +47,9 @@ func hashFolder(dir string) ([]string, error) {
 	return parts, err
 }
 
+// HostPackages are those Debian packages of buildkit/hostdeps that are needed here.
+var HostPackages = []string{"build-essential", "libseccomp-dev", "nftables"}
+
 // StaticLibraries are the Debian packages of what is linked into the programs with C in
 // them.
 var StaticLibraries = []string{"libseccomp-dev", "libc6-dev"}

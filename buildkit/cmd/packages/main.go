@@ -1,5 +1,6 @@
-// Command packages builds what the image has from others' Go modules, or finds it in
-// the cache, and prints what each costs: its size, and its size in the image.
+// Command packages builds what the image has from others, or finds it in the cache, and
+// prints what each file costs: its size, and its size in the image. On a machine that has
+// nothing but Go it installs what it needs.
 package main
 
 import (
@@ -11,10 +12,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"github.com/dactyl-os/dactyl/buildkit/hostdeps"
 	"github.com/dactyl-os/dactyl/buildkit/packages"
 	"github.com/dactyl-os/dactyl/buildkit/squashfs"
 )
@@ -26,14 +29,31 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	files, err := packages.Build(ctx, *cache, progressTo(os.Stderr, *verbose))
-	if err == nil {
-		err = printSizes(ctx, os.Stdout, files)
-	}
-	if err != nil {
+	if err := run(ctx, *cache, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "packages:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, cache string, verbose bool) error {
+	missing, err := hostdeps.Missing(ctx, hostPackages())
+	if err != nil {
+		return err
+	}
+	if err := hostdeps.Install(ctx, missing, os.Stderr); err != nil {
+		return err
+	}
+	files, err := packages.Build(ctx, cache, progressTo(os.Stderr, verbose))
+	if err != nil {
+		return err
+	}
+	return printSizes(ctx, os.Stdout, files)
+}
+
+func hostPackages() []hostdeps.Package {
+	return slices.DeleteFunc(slices.Clone(hostdeps.Packages), func(p hostdeps.Package) bool {
+		return !slices.Contains(packages.HostPackages, p.Name)
+	})
 }
 
 func printSizes(ctx context.Context, out io.Writer, files []packages.File) error {
