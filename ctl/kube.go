@@ -44,12 +44,12 @@ func (c *call) waitReady(s *session) (*kube.GetStatusResponse, error) {
 	defer tick.Stop()
 	told, last := map[string]bool{}, "it has not answered"
 	for {
-		now, err := kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{})
+		now, err := kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 		switch {
 		case err == nil && !now.Configured && now.Message == noCluster:
 			return nil, fail(exitRefused, "%s: %s", s.machine.Name, now.Message)
 		case err == nil && now.Ready:
-			return now, nil
+			return kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{})
 		case err == nil:
 			last = now.Message
 			c.tellHealthy(now, told)
@@ -146,7 +146,7 @@ func componentNames(c *call) (names []string) {
 		return nil
 	}
 	defer s.close()
-	answer, err := kube.NewClient(s).GetStatus(c.ctx, &kube.GetStatusRequest{})
+	answer, err := kube.NewClient(s).GetStatus(c.ctx, &kube.GetStatusRequest{Brief: true})
 	if err != nil {
 		return nil
 	}

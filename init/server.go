@@ -63,7 +63,7 @@ const answerGrace = 200 * time.Millisecond
 // machineServer serves dactyl.machine.v1.Machine.
 type machineServer struct {
 	m       *machine
-	reading sync.Mutex // one ListDaemons at a time: each reads all over /proc
+	reading sync.Mutex // one whole ListDaemons at a time: each reads all over /proc
 }
 
 // GetVersion implements pb.Server.
@@ -99,12 +99,17 @@ func rootHash(cmdline string) string {
 }
 
 // ListDaemons implements pb.Server.
-func (s *machineServer) ListDaemons(ctx context.Context, _ *pb.ListDaemonsRequest) (*pb.ListDaemonsResponse, error) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
+func (s *machineServer) ListDaemons(ctx context.Context, r *pb.ListDaemonsRequest) (*pb.ListDaemonsResponse, error) {
+	if !r.Brief {
+		s.reading.Lock()
+		defer s.reading.Unlock()
+	}
 	var all []*pb.Daemon
 	if err := s.m.ask(ctx, func() { all = s.m.describe() }); err != nil {
 		return nil, err
+	}
+	if r.Brief {
+		return &pb.ListDaemonsResponse{Daemons: all}, nil
 	}
 	for _, d := range all {
 		if d.Pid != 0 {

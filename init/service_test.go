@@ -182,6 +182,15 @@ func TestListDaemons(t *testing.T) {
 	if strings.Join(netty.Capabilities, " ") != "NET_ADMIN" || strings.Join(netty.Bounding, " ") != "NET_ADMIN" {
 		t.Error(netty)
 	}
+	brief, err := client.ListDaemons(context.Background(), &pb.ListDaemonsRequest{Brief: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range brief.Daemons {
+		if d.Pid == 0 || d.State != "up" || d.MemoryBytes != 0 || d.Namespaces != nil {
+			t.Errorf("in a brief answer: %v", d)
+		}
+	}
 	graph, err := client.GetGraph(context.Background(), &pb.GetGraphRequest{})
 	if err != nil || len(graph.Edges) != 5 || graph.Edges[1].Callee != "init" {
 		t.Error(graph, err)

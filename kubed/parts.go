@@ -70,7 +70,7 @@ const (
 	coming     = 2 * time.Minute
 	healthLook = 10 * time.Second // at one that is healthy
 
-	// againLook is between two looks at what PID 1 says, which reads all over /proc.
+	// againLook is between two looks at what PID 1 says: a part itself is asked sooner.
 	againLook = 500 * time.Millisecond
 
 	// doubts is how many health checks in a row must fail of a part that was healthy.

@@ -86,9 +86,17 @@ func (p peers) prepare(ctx context.Context, w wish) error {
 	return err
 }
 
+// listing is how much PID 1 is asked for.
+type listing int
+
+const (
+	brief listing = iota // what it knows
+	whole                // and what it has to read all over /proc for
+)
+
 // daemons are PID 1's view of all parts, by name.
-func (p peers) daemons(ctx context.Context) (map[partName]*machine.Daemon, error) {
-	r, err := p.machine.ListDaemons(ctx, &machine.ListDaemonsRequest{})
+func (p peers) daemons(ctx context.Context, how listing) (map[partName]*machine.Daemon, error) {
+	r, err := p.machine.ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: how == brief})
 	if err != nil {
 		return nil, err
 	}

@@ -237,24 +237,23 @@ func (s *server) check(ctx context.Context, name partName) health {
 	return health{plain(err).Error(), errors.As(err, new(finishing))}
 }
 
-// daemons is what PID 1 says of all parts, not older than age. Many who ask at the same
-// time wait for one answer.
-func (s *server) daemons(ctx context.Context, age time.Duration) (map[partName]*machine.Daemon, error) {
+// daemons is what PID 1 says of all parts, not older than figuresAge. Many who ask at
+// the same time wait for one answer.
+func (s *server) daemons(ctx context.Context) (map[partName]*machine.Daemon, error) {
 	s.asking.Lock()
 	defer s.asking.Unlock()
-	if time.Since(s.figured) < age {
+	if time.Since(s.figured) < figuresAge {
 		return s.figures, nil
 	}
-	asked := time.Now()
-	all, err := s.peers.daemons(ctx)
+	all, err := s.peers.daemons(ctx, whole)
 	if err == nil {
-		s.figures, s.figured = all, asked
+		s.figures, s.figured = all, time.Now()
 	}
 	return all, err
 }
 
 func (s *server) look(ctx context.Context) (map[partName]process, error) {
-	daemons, err := s.daemons(ctx, 0)
+	daemons, err := s.peers.daemons(ctx, brief)
 	if err != nil {
 		return nil, err
 	}
@@ -362,7 +361,7 @@ func plain(err error) error {
 }
 
 // GetStatus implements kube.Server.
-func (s *server) GetStatus(ctx context.Context, _ *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
+func (s *server) GetStatus(ctx context.Context, request *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
 	s.mu.Lock()
 	v := s.engine.view(time.Now())
 	s.mu.Unlock()
@@ -374,16 +373,14 @@ func (s *server) GetStatus(ctx context.Context, _ *kube.GetStatusRequest) (*kube
 		r.Address = v.address.String()
 	}
 	r.NodeReady, r.NodeReadyMs = v.nodeReady, v.nodeFor.Milliseconds()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	daemons, err := s.daemons(ctx, figuresAge)
-	if err != nil {
-		s.log.Warn("list daemons", "error", err.Error())
+	var daemons map[partName]*machine.Daemon
+	if !request.Brief {
+		daemons = s.figuresNow(ctx)
 	}
 	for _, p := range v.parts {
 		c := &kube.Component{
 			Name: string(p.name), State: p.state, Version: p.version, Healthy: p.healthy, SinceMs: p.since.Milliseconds(),
-			WaitingFor: p.waitingFor, Reason: p.reason,
+			Restarts: p.restarts, WaitingFor: p.waitingFor, Reason: p.reason,
 		}
 		if d := daemons[p.name]; d != nil {
 			c.State, c.Pid, c.Uid, c.MemoryBytes, c.Restarts = d.State, d.Pid, d.Uid, d.MemoryBytes, d.Restarts
@@ -391,6 +388,17 @@ func (s *server) GetStatus(ctx context.Context, _ *kube.GetStatusRequest) (*kube
 		r.Components = append(r.Components, c)
 	}
 	return r, nil
+}
+
+// figuresNow is daemons, or nothing if PID 1 does not answer.
+func (s *server) figuresNow(ctx context.Context) map[partName]*machine.Daemon {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	all, err := s.daemons(ctx)
+	if err != nil {
+		s.log.Warn("list daemons", "error", err.Error())
+	}
+	return all
 }
 
 // RestartComponent implements kube.Server.

@@ -60,9 +60,17 @@ func TestANodeBecomesReady(t *testing.T) {
 	if got.Cluster != "home" || got.Node != "edge1" || got.Address != "10.0.2.15" || got.Message != "ready" || !got.NodeReady || len(got.Components) != 10 {
 		t.Errorf("%v", got)
 	}
-	api := got.Components[slices.IndexFunc(got.Components, func(c *kube.Component) bool { return c.Name == "kube-apiserver" })]
+	apiserver := func(all []*kube.Component) *kube.Component {
+		return all[slices.IndexFunc(all, func(c *kube.Component) bool { return c.Name == "kube-apiserver" })]
+	}
+	k.eventually("figures that are not from before", func() bool { return apiserver(k.status().Components).Pid != 0 })
+	api := apiserver(k.status().Components)
 	if api.State != "up" || api.Version != render.KubernetesVersion || api.Pid == 0 || api.Uid != 111 || api.MemoryBytes != 200<<20 || !api.Healthy || api.WaitingFor != "" || api.Reason != "" {
 		t.Errorf("%v", api)
+	}
+	brief, err := k.client.GetStatus(t.Context(), &kube.GetStatusRequest{Brief: true})
+	if err != nil || !brief.Ready || apiserver(brief.Components).State != "up" || apiserver(brief.Components).MemoryBytes != 0 {
+		t.Errorf("in brief: %v, %v", brief, err)
 	}
 	order := w.started()
 	for _, c := range []struct{ first, then string }{
@@ -317,14 +325,17 @@ func (w *world) GetVersion(context.Context, *machine.GetVersionRequest) (*machin
 	return &machine.Version{Hostname: "edge1", BootId: "one"}, nil
 }
 
-func (w *world) ListDaemons(context.Context, *machine.ListDaemonsRequest) (*machine.ListDaemonsResponse, error) {
+func (w *world) ListDaemons(_ context.Context, ask *machine.ListDaemonsRequest) (*machine.ListDaemonsResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := &machine.ListDaemonsResponse{Daemons: []*machine.Daemon{{Name: "logd", State: "up"}}}
 	for i, s := range specifications {
 		d := &machine.Daemon{Name: string(s.name), State: "idle", OnRequest: true}
 		if w.programs[d.Name] != nil {
-			d.State, d.Pid, d.Uid, d.MemoryBytes = "up", int32(100+i), uint32(107+i), 200<<20
+			d.State, d.Pid, d.Uid = "up", int32(100+i), uint32(107+i)
+		}
+		if d.Pid != 0 && !ask.Brief {
+			d.MemoryBytes = 200 << 20
 		}
 		r.Daemons = append(r.Daemons, d)
 	}

@@ -23,6 +23,7 @@ type partView struct {
 	name       partName
 	version    string
 	state      string
+	restarts   uint32
 	healthy    bool
 	since      time.Duration
 	waitingFor string
@@ -76,7 +77,7 @@ func (e *engine) message(parts []partView) string {
 }
 
 func (e *engine) partView(now time.Time, p *part) partView {
-	v := partView{name: p.name, version: p.version, state: p.process.state, healthy: p.healthy, since: now.Sub(p.since), reason: p.problem}
+	v := partView{name: p.name, version: p.version, state: p.process.state, restarts: p.process.restarts, healthy: p.healthy, since: now.Sub(p.since), reason: p.problem}
 	if p.asked != "" && p.process.state != "up" && p.process.reason != "" {
 		v.reason = p.process.state + ": " + p.process.reason
 	}

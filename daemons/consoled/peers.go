@@ -50,7 +50,7 @@ func (p peers) system(ctx context.Context, v *view) {
 }
 
 func (p peers) daemons(ctx context.Context, v *view) {
-	r, err := p.machine.ListDaemons(ctx, &machine.ListDaemonsRequest{})
+	r, err := p.machine.ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: true})
 	if err != nil {
 		return
 	}
@@ -83,7 +83,7 @@ func (p peers) pairing(ctx context.Context, v *view) {
 }
 
 func (p peers) status(ctx context.Context, v *view) {
-	if r, err := p.kube.GetStatus(ctx, &kube.GetStatusRequest{}); err == nil {
+	if r, err := p.kube.GetStatus(ctx, &kube.GetStatusRequest{Brief: true}); err == nil {
 		v.kube = &cluster{r.Configured, r.Ready, r.Cluster, r.Node, r.Message}
 	}
 }

@@ -26,6 +26,7 @@ const (
 
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Brief         bool                   `protobuf:"varint,1,opt,name=brief,proto3" json:"brief,omitempty"` // leave out each component's pid, uid, memory_bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -58,6 +59,13 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GetStatusRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
 }
 
 type GetStatusResponse struct {
@@ -480,8 +488,9 @@ var File_ipc_kube_kube_proto protoreflect.FileDescriptor
 
 const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\n" +
-	"\x13ipc/kube/kube.proto\x12\x0edactyl.kube.v1\x1a\x13ipc/auth/auth.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xa9\x02\n" +
+	"\x13ipc/kube/kube.proto\x12\x0edactyl.kube.v1\x1a\x13ipc/auth/auth.proto\"(\n" +
+	"\x10GetStatusRequest\x12\x14\n" +
+	"\x05brief\x18\x01 \x01(\bR\x05brief\"\xa9\x02\n" +
 	"\x11GetStatusResponse\x12\x1e\n" +
 	"\n" +
 	"configured\x18\x01 \x01(\bR\n" +

@@ -21,7 +21,8 @@ var (
 // Server is what serves dactyl.kube.v1.Kube.
 type Server interface {
 	// GetStatus tells whether a cluster is configured and how its parts are. Never
-	// fails: what cannot be told at the moment is left empty.
+	// fails: what cannot be told at the moment is left empty. Who asks often asks
+	// briefly: then nobody else is asked for it.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// RestartComponent ends a component's process and starts it again; the components
 	// that depend on it and the pods go on. "pods" is where pods live: they end with it,
@@ -72,7 +73,8 @@ type Client struct{ conn ipc.Conn }
 func NewClient(c ipc.Conn) Client { return Client{c} }
 
 // GetStatus tells whether a cluster is configured and how its parts are. Never
-// fails: what cannot be told at the moment is left empty.
+// fails: what cannot be told at the moment is left empty. Who asks often asks
+// briefly: then nobody else is asked for it.
 func (c Client) GetStatus(ctx context.Context, request *GetStatusRequest) (*GetStatusResponse, error) {
 	response := new(GetStatusResponse)
 	if err := c.conn.Invoke(ctx, methodGetStatus, request, response); err != nil {

@@ -162,6 +162,7 @@ func (x *Version) GetEnding() bool {
 
 type ListDaemonsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Brief         bool                   `protobuf:"varint,1,opt,name=brief,proto3" json:"brief,omitempty"` // leave out fields 9 to 15 of each daemon
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +195,13 @@ func (x *ListDaemonsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListDaemonsRequest.ProtoReflect.Descriptor instead.
 func (*ListDaemonsRequest) Descriptor() ([]byte, []int) {
 	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListDaemonsRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
 }
 
 type ListDaemonsResponse struct {
@@ -1086,8 +1094,9 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\tuptime_ms\x18\x05 \x01(\x03R\buptimeMs\x12\x1a\n" +
 	"\bhostname\x18\x06 \x01(\tR\bhostname\x12\x1b\n" +
 	"\troot_hash\x18\a \x01(\tR\brootHash\x12\x16\n" +
-	"\x06ending\x18\b \x01(\bR\x06ending\"\x14\n" +
-	"\x12ListDaemonsRequest\"J\n" +
+	"\x06ending\x18\b \x01(\bR\x06ending\"*\n" +
+	"\x12ListDaemonsRequest\x12\x14\n" +
+	"\x05brief\x18\x01 \x01(\bR\x05brief\"J\n" +
 	"\x13ListDaemonsResponse\x123\n" +
 	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\x8e\x05\n" +
 	"\x06Daemon\x12\x12\n" +

@@ -28,9 +28,10 @@ var (
 type Server interface {
 	// GetVersion tells which system runs. Never fails.
 	GetVersion(context.Context, *GetVersionRequest) (*Version, error)
-	// ListDaemons reads every daemon's state and what the kernel says of its
-	// process, in the order of their tiers. Never fails: a process that has just
-	// gone is shown without its figures.
+	// ListDaemons reads every daemon's state and, unless brief, what the kernel says
+	// of its process, in the order of their tiers. Never fails: a process that has just
+	// gone is shown without its figures. Who asks often asks briefly: the kernel's part
+	// is some hundred files of /proc.
 	ListDaemons(context.Context, *ListDaemonsRequest) (*ListDaemonsResponse, error)
 	// GetGraph returns who may call whom, as compiled into this image.
 	GetGraph(context.Context, *GetGraphRequest) (*Graph, error)
@@ -160,9 +161,10 @@ func (c Client) GetVersion(ctx context.Context, request *GetVersionRequest) (*Ve
 	return response, nil
 }
 
-// ListDaemons reads every daemon's state and what the kernel says of its
-// process, in the order of their tiers. Never fails: a process that has just
-// gone is shown without its figures.
+// ListDaemons reads every daemon's state and, unless brief, what the kernel says
+// of its process, in the order of their tiers. Never fails: a process that has just
+// gone is shown without its figures. Who asks often asks briefly: the kernel's part
+// is some hundred files of /proc.
 func (c Client) ListDaemons(ctx context.Context, request *ListDaemonsRequest) (*ListDaemonsResponse, error) {
 	response := new(ListDaemonsResponse)
 	if err := c.conn.Invoke(ctx, methodListDaemons, request, response); err != nil {

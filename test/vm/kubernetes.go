@@ -32,7 +32,7 @@ const readyPatience = 8 * time.Minute
 func (r *Running) NodeReady(ctx context.Context) error {
 	var last *kube.GetStatusResponse
 	for {
-		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{})
+		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 		switch {
 		case err == nil && now.Message == "no cluster configured": // until kubed knows, it says something else
 			return errors.New("the machine has no part in a cluster: is there a kubernetes section in Config.YAML?")

@@ -191,12 +191,12 @@ func (r *Running) Machine0() machine.Client { return machine.NewClient(r.Admin) 
 func (r *Running) Trust() trust.Client { return trust.NewClient(r.Admin) }
 
 // WaitUp waits until every daemon is up, those aside that nobody has requested,
-// and returns them.
+// and returns them as a brief answer has them.
 func (r *Running) WaitUp() []*machine.Daemon {
 	r.t.Helper()
 	ctx := Context(r.t)
 	for {
-		list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{})
+		list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: true})
 		if err != nil {
 			r.t.Fatalf("list daemons: %v\n%s", err, r.Serial.Last(40))
 		}

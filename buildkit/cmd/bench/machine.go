@@ -63,13 +63,13 @@ func (m *bootedMachine) claim(ctx context.Context) error {
 		return err
 	}
 	for {
-		list, err := machine.NewClient(m.admin).ListDaemons(ctx, &machine.ListDaemonsRequest{})
+		list, err := machine.NewClient(m.admin).ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: true})
 		if err != nil {
 			return err
 		}
 		var not []string
 		for _, d := range list.Daemons {
-			if d.State != "up" {
+			if d.State != "up" && d.State != "idle" {
 				not = append(not, d.Name+": "+d.State)
 			}
 		}
