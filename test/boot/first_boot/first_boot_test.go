@@ -1,0 +1,27 @@
+// Package first_boot has the scenarios that want a production image on a new stick
+// in a machine without a way out. They share one power-on.
+package first_boot
+
+import (
+	"testing"
+
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/test/boot/offline"
+	"github.com/dactyl-os/dactyl/test/boot/usb_boot_to_ready"
+	"github.com/dactyl-os/dactyl/test/vm"
+)
+
+func TestFirstBoot(t *testing.T) {
+	r := vm.Boot(t, vm.Config{
+		Image: vm.Image(t, "production"), YAML: "kubernetes: {}\n", NIC: vm.Offline, DiskGiB: 6, MemoryMiB: 2048, NoReboot: true,
+	})
+	t.Run("usb_boot_to_ready", func(t *testing.T) { usb_boot_to_ready.Scenario(t, r) })
+	t.Run("offline", func(t *testing.T) { offline.Scenario(t, r) })
+	// Pods are ended first, so it takes longer than without them; but it ends.
+	if _, err := r.Machine0().Shutdown(vm.Context(t), &machine.ShutdownRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Wait(vm.Context(t)); err != nil {
+		t.Errorf("after Shutdown: %v", err)
+	}
+}

@@ -1,0 +1,33 @@
+// Scenario no_network_at_all: a machine without a network card becomes a Ready node.
+// Nobody can ask it, so its console has to say so. If it fails, some part of
+// Kubernetes, or Dactyl itself, waits for a network that will never come.
+package no_network_at_all
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/dactyl-os/dactyl/test/vm"
+)
+
+// readyPatience is longer than WaitReady's: the machine waits for an address first.
+const readyPatience = 9 * time.Minute
+
+func TestNoNetwork(t *testing.T) {
+	m, err := vm.Start(t.Context(), vm.Config{
+		Image: vm.Image(t, "test"), Dir: t.TempDir(), YAML: "kubernetes: {}\n", NIC: vm.NoNIC, MemoryMiB: 2048,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), readyPatience)
+	defer cancel()
+	// Not the daemons alone: the node, and with it all of Kubernetes.
+	said, err := m.Serial.WaitFor(ctx, 0, `^Kubernetes: dactyl, node (\S+) is Ready$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("node %s is Ready", said[1])
+}
