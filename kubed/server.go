@@ -22,9 +22,9 @@ const (
 	// callTimeout is for questions: emulated machines that start everything at once take
 	// seconds for an answer.
 	callTimeout = 10 * time.Second
-	// actTimeout is for what starts and stops programs, where PID 1 gives up after 30 s,
-	// and for each object that is put into the cluster.
-	actTimeout = 45 * time.Second
+	// actTimeout is for what starts and stops programs, where PID 1 gives up after a
+	// minute, and for each object that is put into the cluster.
+	actTimeout = 75 * time.Second
 	// figuresAge is how old the figures in an answer may be.
 	figuresAge = time.Second
 
@@ -100,22 +100,22 @@ func (s *server) untilWake() time.Duration {
 func (s *server) step(e event) []action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.engine.view(time.Now())
+	before := s.engine.summary()
 	all := e(s.engine, time.Now())
-	s.report(before, s.engine.view(time.Now()))
+	if after := s.engine.summary(); after != before {
+		s.report(before, after, s.engine.view(time.Now()))
+	}
 	return all
 }
 
 // report logs what a person would want to find later: who became healthy or ill.
-func (s *server) report(before, after view) {
-	for i, p := range after.parts {
-		if i < len(before.parts) && before.parts[i].healthy != p.healthy {
+func (s *server) report(before, after summary, v view) {
+	for i, p := range v.parts {
+		if before.healthy[i] != after.healthy[i] {
 			s.log.Info("component", "name", p.name, "healthy", p.healthy, "reason", p.reason)
 		}
 	}
-	if before.ready != after.ready || before.nodeReady != after.nodeReady {
-		s.log.Info("node", "name", after.node, "address", after.address, "ready", after.ready, "message", after.message)
-	}
+	s.log.Info("node", "name", v.node, "address", v.address, "ready", v.ready, "message", v.message)
 }
 
 func (s *server) put(ctx context.Context, e event) {

@@ -52,6 +52,20 @@ func (e *engine) view(now time.Time) view {
 
 const ready = "ready"
 
+// summary is what is worth a line in the log when it changes.
+type summary struct {
+	healthy [10]bool // by part
+	node    bool
+}
+
+func (e *engine) summary() (s summary) {
+	for i, p := range e.parts {
+		s.healthy[i] = p.healthy
+	}
+	s.node = e.nodeReady
+	return s
+}
+
 // message is the first thing that keeps the node from being ready.
 func (e *engine) message(parts []partView) string {
 	switch {
