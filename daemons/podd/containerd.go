@@ -283,6 +283,9 @@ func (c *containerd) unpackLayer(ctx context.Context, layer descriptor, diffID, 
 	applied, err := c.diff.Apply(ctx, &diffapi.ApplyRequest{
 		Diff:   &types.Descriptor{MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size},
 		Mounts: made.Mounts,
+		// The snapshot counts as whole from Commit on: a power cut must not find its files
+		// empty then.
+		SyncFs: true,
 	})
 	switch {
 	case err != nil:

@@ -29,6 +29,9 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
 
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
+  # An image that is there is not pulled again, even if a power cut left its files empty.
+  image_pull_with_sync_fs = true
+  use_local_image_pull = true
   stats_collect_period = 30
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = %q
