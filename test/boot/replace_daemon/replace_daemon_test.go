@@ -6,7 +6,6 @@ package replace_daemon
 
 import (
 	"context"
-	"crypto/sha256"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,9 +45,8 @@ func TestReplaceDaemon(t *testing.T) {
 		})
 	}
 
-	good := read(t, filepath.Join(filepath.Dir(r.Config.Image), "root/lib/dactyl", name))
-	good = append(good, "a different binary, for its digest"...)
-	if _, err := replace(ctx, r, good); err != nil {
+	good := append(r.Binary(name), "a different binary, for its digest"...)
+	if _, err := r.Replace(ctx, name, good); err != nil {
 		t.Fatalf("a good one: %v", err)
 	}
 	if d := daemons(r)[name]; !d.Replaced || d.Pid == before[name].Pid {
@@ -57,7 +55,7 @@ func TestReplaceDaemon(t *testing.T) {
 
 	for which, want := range map[string]codes.Code{"crasher": codes.Aborted, "sleeper": codes.DeadlineExceeded} {
 		running := daemons(r)[name].Pid
-		_, err := replace(ctx, r, build(t, which))
+		_, err := r.Replace(ctx, name, build(t, which))
 		if status.Code(err) != want || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v; want %v and a sentence that names %s", which, err, want, name)
 		}
@@ -66,7 +64,7 @@ func TestReplaceDaemon(t *testing.T) {
 		}
 	}
 
-	if _, err := replace(ctx, r, []byte("#!/bin/sh\n")); status.Code(err) != codes.InvalidArgument {
+	if _, err := r.Replace(ctx, name, []byte("#!/bin/sh\n")); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("a script: %v; want InvalidArgument", err)
 	}
 	if _, err := dev.NewClient(r.Admin).RestoreDaemon(ctx, &dev.RestoreDaemonRequest{Name: name}); err != nil {
@@ -116,7 +114,7 @@ func TestRestartEveryDaemonUnderLoad(t *testing.T) {
 // A production image has no such method.
 func TestProductionCannotReplace(t *testing.T) {
 	r := vm.Boot(t, vm.Config{Image: vm.Image(t, "production")})
-	if _, err := replace(vm.Context(t), r, build(t, "sleeper")); status.Code(err) != codes.Unimplemented {
+	if _, err := r.Replace(vm.Context(t), name, build(t, "sleeper")); status.Code(err) != codes.Unimplemented {
 		t.Errorf("%v; want Unimplemented", err)
 	}
 }
@@ -147,23 +145,4 @@ func build(t *testing.T, which string) []byte {
 		t.Fatalf("build %s: %v: %s", which, err, text)
 	}
 	return read(t, out)
-}
-
-func replace(ctx context.Context, r *vm.Running, binary []byte) (*dev.ReplaceDaemonResponse, error) {
-	upload, err := dev.NewClient(r.Admin).ReplaceDaemon(ctx)
-	if err != nil {
-		return nil, err
-	}
-	digest := sha256.Sum256(binary)
-	if err := upload.Send(&dev.ReplaceDaemonRequest{Name: name, Sha256: digest[:]}); err != nil {
-		return upload.CloseAndReceive()
-	}
-	for len(binary) > 0 {
-		n := min(len(binary), 1<<20)
-		if err := upload.Send(&dev.ReplaceDaemonRequest{Chunk: binary[:n]}); err != nil {
-			break // the answer says why
-		}
-		binary = binary[n:]
-	}
-	return upload.CloseAndReceive()
 }

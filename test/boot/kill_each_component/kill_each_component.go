@@ -1,0 +1,92 @@
+// Scenario kill_each_component: SIGKILL for each part of Kubernetes in turn. It comes
+// back by itself, no other part takes notice, and pods serve as if nothing had been. If
+// it fails, a crash in somebody else's code needs a person, or is felt by users.
+package kill_each_component
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/dactyl-os/dactyl/ipc/kube"
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/probe"
+	"github.com/dactyl-os/dactyl/test/vm"
+)
+
+const sigkill = 9
+
+var components = []string{
+	"etcdd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns",
+	"containerd", "kubelet", "kube-proxy", "kubed", "podd",
+}
+
+// Scenario wants vm.NodePort forwarded.
+func Scenario(t *testing.T, r *vm.Running) {
+	r.WaitReady()
+	r.LoadImage(vm.TestImage(t))
+	c := r.Cluster().In("kill")
+	serving := r.Serve(c)
+	serving.Undisturbed(t, func() {
+		for _, name := range components {
+			t.Run(name, func(t *testing.T) { kill(t, r, name) })
+		}
+		// Each says of itself that it is well. This takes them all.
+		c.Run("create", "deployment", "after", "--image="+vm.TestImageName)
+		c.Run("rollout", "status", "deployment/after", "--timeout=4m")
+		vm.Eventually(t, func() string {
+			answer, err := c.Try("", "exec", "deployment/after", "--", "workload", "get", "http://front/")
+			if err != nil {
+				return fmt.Sprintf("a new pod asks a Service by its name: %v %s", err, answer)
+			}
+			return ""
+		})
+	})
+}
+
+func kill(t *testing.T, r *vm.Running, name string) {
+	ctx := vm.Context(t)
+	before := pids(ctx, t, r)
+	if _, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: name, Signal: sigkill}); err != nil {
+		t.Fatal(err)
+	}
+	vm.Eventually(t, func() string {
+		pid := pids(ctx, t, r)[name]
+		if pid == 0 || pid == before[name] {
+			return fmt.Sprintf("%s was process %d, is %d", name, before[name], pid)
+		}
+		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{})
+		if err != nil {
+			return err.Error()
+		}
+		for _, part := range now.Components {
+			if part.Name == name && part.Pid != pid {
+				return fmt.Sprintf("kubed says that %s is process %d: want %d", name, part.Pid, pid)
+			}
+		}
+		if !now.Ready {
+			return "not Ready: " + now.Message
+		}
+		return ""
+	})
+	after := pids(ctx, t, r)
+	for other, pid := range before {
+		if other != name && after[other] != pid {
+			t.Errorf("%s went from process %d to %d", other, pid, after[other])
+		}
+	}
+}
+
+// pids are the processes of all that run.
+func pids(ctx context.Context, t *testing.T, r *vm.Running) map[string]int32 {
+	t.Helper()
+	list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]int32{}
+	for _, d := range list.Daemons {
+		out[d.Name] = d.Pid
+	}
+	return out
+}
