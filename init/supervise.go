@@ -31,8 +31,9 @@ const (
 	firstBackoff = 100 * time.Millisecond
 	lastBackoff  = 10 * time.Second
 	// startTimeout is how long a daemon may take until it is ready: at boot all
-	// start at once on a cold disk.
-	startTimeout = 30 * time.Second
+	// start at once on a cold disk, and Kubernetes with them. Whoever is ended for
+	// being slow makes it slower for everybody.
+	startTimeout = time.Minute
 	// farewell is how long the answer to a restart waits for the old process to
 	// leave, so that the next call reaches the new one. No longer, since the old
 	// process may be waiting for that very answer: routerd carries it.

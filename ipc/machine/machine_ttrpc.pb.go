@@ -51,7 +51,7 @@ type Server interface {
 	// same arguments is left alone and answered at once, with pid 0 while PID 1 waits
 	// before its next try; with others it is stopped first. Returns NOT_FOUND for an
 	// unknown name, ABORTED when the process ends before it is ready and
-	// DEADLINE_EXCEEDED when it is not ready within 30 s (both are tried again by
+	// DEADLINE_EXCEEDED when it is not ready within a minute (both are tried again by
 	// PID 1), INVALID_ARGUMENT for more than 64 arguments, 64 KiB or a NUL in one,
 	// FAILED_PRECONDITION for a program that is started at boot, for one whose
 	// domain's first process is not requested, while another request for it is under
@@ -205,7 +205,7 @@ func (c Client) RestartDaemon(ctx context.Context, request *RestartDaemonRequest
 // same arguments is left alone and answered at once, with pid 0 while PID 1 waits
 // before its next try; with others it is stopped first. Returns NOT_FOUND for an
 // unknown name, ABORTED when the process ends before it is ready and
-// DEADLINE_EXCEEDED when it is not ready within 30 s (both are tried again by
+// DEADLINE_EXCEEDED when it is not ready within a minute (both are tried again by
 // PID 1), INVALID_ARGUMENT for more than 64 arguments, 64 KiB or a NUL in one,
 // FAILED_PRECONDITION for a program that is started at boot, for one whose
 // domain's first process is not requested, while another request for it is under
