@@ -213,6 +213,7 @@ func (e *engine) nurse(now time.Time, p *part) []action {
 	}
 	if at := e.hungAt(p); !at.IsZero() && !now.Before(at) && p.restart.may(now) {
 		p.restart.begin(now)
+		p.hung++
 		return []action{restart{p.name, fmt.Sprintf("not healthy for %v: %s", now.Sub(e.illSince(p)).Round(time.Second), p.problem)}}
 	}
 	if !p.checks.may(now) {
@@ -231,7 +232,7 @@ func (e *engine) hungAt(p *part) time.Time {
 	if p.proven {
 		return e.illSince(p).Add(hungLimit)
 	}
-	return e.illSince(p).Add(startLimit)
+	return e.illSince(p).Add(startLimit << min(max(p.hung-1, 0), maxDoublings))
 }
 
 // illSince is since when p is not healthy although it could be.

@@ -58,6 +58,9 @@ const (
 	// first time before it counts as hung: an emulated machine with one processor needs
 	// two minutes for the API server.
 	startLimit = 5 * time.Minute
+	// maxDoublings of startLimit, one for each try that was in vain: on a machine that
+	// has far too much to do, whoever is ended for being slow never gets anywhere.
+	maxDoublings = 3
 	// hungLimit is the same for a part that has been healthy: longer than a disk that
 	// is busy keeps etcd, and with it all others, waiting.
 	hungLimit = 90 * time.Second
@@ -97,6 +100,7 @@ type part struct {
 	stops   job
 	restart job
 	begun   time.Time // of its process, as far as known
+	hung    int       // how often it was started anew for hanging since it was healthy
 
 	checks  job
 	failed  int       // checks in a row
@@ -114,6 +118,9 @@ func (p *part) set(now time.Time, healthy bool, problem string) {
 	}
 	p.almost = healthy
 	p.proven = p.proven || healthy
+	if healthy {
+		p.hung = 0
+	}
 }
 
 // began says that it has a new process.
