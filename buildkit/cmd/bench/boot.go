@@ -72,6 +72,11 @@ func trivialImage(ctx context.Context, root, out string) error {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the trivial init: %w: %s", err, text)
 	}
+	return productionImage(ctx, root, out, "0.0.0-trivial")
+}
+
+// productionImage makes a production image of a root.
+func productionImage(ctx context.Context, root, out, version string) error {
 	k, err := kernel.Build(ctx, "", os.Stderr)
 	if err != nil {
 		return err
@@ -90,7 +95,7 @@ func trivialImage(ctx context.Context, root, out string) error {
 	}
 	_, err = image.Make(ctx, image.Inputs{
 		Spec: spec, Root: root, Kernel: k.Image, KernelRelease: k.Version,
-		CommandLine: []string{kernel.CommandLine()}, Version: "0.0.0-trivial", Mode: image.Production, Epoch: system.Epoch, Keys: keys,
+		CommandLine: []string{kernel.CommandLine()}, Version: version, Mode: image.Production, Epoch: system.Epoch, Keys: keys,
 	}, out)
 	return err
 }

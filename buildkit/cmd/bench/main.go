@@ -29,6 +29,8 @@ var figures = []struct {
 	{"size", sizes},
 	{"boot", boots},
 	{"memory", memory},
+	{"ready", readiness},
+	{"node", node},
 	{"kill", kills},
 	{"gateway", gateway},
 	{"replace", replacements},

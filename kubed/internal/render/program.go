@@ -48,7 +48,9 @@ func Programs(n Node) ([]Program, error) {
 			return nil, err
 		}
 		for _, f := range d.flags {
-			d.Args = append(d.Args, "--"+f.name+"="+f.value)
+			if f.fixed || tuned {
+				d.Args = append(d.Args, "--"+f.name+"="+f.value)
+			}
 		}
 		out = append(out, d.Program)
 	}
