@@ -75,9 +75,9 @@ func copyRoot(root string) error {
 	return nil
 }
 
-// withholdRights takes capabilities out of the manifests that cannot be granted
-// here, because the host's root does not have them, or must not be, because they
-// reach through namespaces.
+// withholdRights takes capabilities and limits out of the manifests that cannot be
+// granted here, because the host's root does not have them, or must not be, because
+// they reach through namespaces.
 func withholdRights(root string) error {
 	path := filepath.Join(root, abi.SystemPath)
 	text, err := os.ReadFile(path)
@@ -88,8 +88,15 @@ func withholdRights(root string) error {
 	if err := json.Unmarshal(text, &system); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return err
+	}
 	for i := range system.Daemons {
 		d := &system.Daemons[i]
+		if lacking("SYS_RESOURCE") {
+			d.Limits.Files = min(d.Limits.Files, int64(files.Max))
+		}
 		d.Capabilities = slices.DeleteFunc(d.Capabilities, func(name string) bool { return name == "SYS_TIME" || lacking(name) })
 	}
 	if text, err = json.Marshal(system); err != nil {
