@@ -56,6 +56,8 @@ func (d *draft) kubeletConfiguration(n Node) object {
 			"nodefs.available": "5%", "nodefs.inodesFree": "5%",
 			"imagefs.available": "5%", "imagefs.inodesFree": "5%",
 		},
+		// Pods that were ended for lack of room have no other machine to go to.
+		"evictionPressureTransitionPeriod": "1m",
 		// An image that was loaded by hand cannot be pulled again, so it goes late.
 		"imageGCHighThresholdPercent": 90, "imageGCLowThresholdPercent": 85,
 		"containerLogMaxSize": "10Mi", "containerLogMaxFiles": 3,
