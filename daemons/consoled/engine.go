@@ -77,11 +77,14 @@ func (v view) missing() string {
 	if len(waiting) > 0 {
 		return strings.Join(waiting, ", ")
 	}
-	if len(*v.addresses) == 0 {
+	if len(*v.addresses) == 0 && !v.kube.works() {
 		return "no address yet"
 	}
 	return ""
 }
+
+// works tells whether the machine does what it is for, which takes no network.
+func (c *cluster) works() bool { return c != nil && c.configured && c.ready }
 
 // fact is one thing shown: a name and what is so called.
 type fact struct{ name, value string }
