@@ -61,9 +61,10 @@ const (
 	// maxDoublings of startLimit, one for each try that was in vain: on a machine that
 	// has far too much to do, whoever is ended for being slow never gets anywhere.
 	maxDoublings = 3
-	// hungLimit is the same for a part that has been healthy: longer than a disk that
-	// is busy keeps etcd, and with it all others, waiting.
-	hungLimit = 90 * time.Second
+	// hungLimit is the same for a part that has been healthy: longer than a machine that
+	// starts many pods at once has nothing left for its health check. A part that really
+	// hangs is rare, and its start is the last thing that a busy machine needs.
+	hungLimit = 3 * time.Minute
 
 	// While a part is coming, kubed looks often, as every look too late makes the machine
 	// ready later; but where an answer takes long, the machine is busy with better
