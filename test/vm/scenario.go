@@ -110,6 +110,9 @@ func (c *claimed) with(t *testing.T) *Running {
 	return &Running{c, t}
 }
 
+// For hands the machine to a subtest, until that ends.
+func (r *Running) For(t *testing.T) *Running { return r.with(t) }
+
 // stayedIn fails the test if an Offline machine has tried to send something out.
 func (c *claimed) stayedIn(t *testing.T) {
 	if c.Config.NIC != Offline {

@@ -15,8 +15,8 @@ func TestFirstBoot(t *testing.T) {
 	r := vm.Boot(t, vm.Config{
 		Image: vm.Image(t, "production"), YAML: "kubernetes: {}\n", NIC: vm.Offline, DiskGiB: 6, MemoryMiB: 2048, NoReboot: true,
 	})
-	t.Run("usb_boot_to_ready", func(t *testing.T) { usb_boot_to_ready.Scenario(t, r) })
-	t.Run("offline", func(t *testing.T) { offline.Scenario(t, r) })
+	t.Run("usb_boot_to_ready", func(t *testing.T) { usb_boot_to_ready.Scenario(t, r.For(t)) })
+	t.Run("offline", func(t *testing.T) { offline.Scenario(t, r.For(t)) })
 	// Pods are ended first, so it takes longer than without them; but it ends.
 	if _, err := r.Machine0().Shutdown(vm.Context(t), &machine.ShutdownRequest{}); err != nil {
 		t.Fatal(err)
