@@ -20,7 +20,10 @@ const TestImageName = "dactyl.test/workload:1"
 func TestImage(t *testing.T) string { return testImage(t, TestImageName, ociArchive) }
 
 // DockerImage is TestImage as docker save writes it.
-func DockerImage(t *testing.T) string { return testImage(t, TestImageName, dockerArchive) }
+func DockerImage(t *testing.T) string { return DockerImageNamed(t, TestImageName) }
+
+// DockerImageNamed is DockerImage under another name.
+func DockerImageNamed(t *testing.T, name string) string { return testImage(t, name, dockerArchive) }
 
 // TestImageNamed is TestImage under another name.
 func TestImageNamed(t *testing.T, name string) string { return testImage(t, name, ociArchive) }
@@ -51,7 +54,7 @@ func WriteTestImage(ctx context.Context, root, dir, name string, form func(strin
 		return "", err
 	}
 	archive := filepath.Join(dir, "workload.tar")
-	return archive, os.WriteFile(archive, tarOf(form(name, containerOf(text))), 0o644)
+	return archive, os.WriteFile(archive, tarOf(form(name, containerOf(name, text))), 0o644)
 }
 
 // entry is a file of an archive, or a link if it has a target.
@@ -91,7 +94,7 @@ func tarOf(entries []entry) []byte {
 type container struct{ layer, config []byte }
 
 // containerOf puts the program into an image where it has all its names.
-func containerOf(program []byte) container {
+func containerOf(name string, program []byte) container {
 	const directory, anybody = 0o40755, 0o41777
 	layer := tarOf([]entry{
 		{"bin/", "", directory, nil},
@@ -102,7 +105,8 @@ func containerOf(program []byte) container {
 	})
 	config := encode(map[string]any{
 		"architecture": "amd64", "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{"/bin/workload"}, "Env": []string{"PATH=/bin"}, "User": "65532:65532", "WorkingDir": "/tmp"},
+		"config": map[string]any{"Labels": map[string]string{"org.opencontainers.image.ref.name": name}, // so that images of two names are two images
+			"Entrypoint": []string{"/bin/workload"}, "Env": []string{"PATH=/bin"}, "User": "65532:65532", "WorkingDir": "/tmp"},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(layer)}},
 	})
 	return container{layer, config}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +20,9 @@ import (
 	"time"
 )
 
+// answerTimeout is for one request, on a machine without KVM that does much else.
+const answerTimeout = 20 * time.Second
+
 // commands are what the image has instead of tools.
 var commands map[string]func(args []string) error
 
@@ -24,9 +30,12 @@ func init() {
 	commands = map[string]func([]string) error{
 		"cat":     cat,     // FILE…
 		"write":   write,   // FILE: its input; on the disk when it ends
-		"ls":      ls,      // DIR: every file below, as far as it can be read
+		"rm":      rm,      // PATH…
+		"ls":      ls,      // DIR [SKIP…]: every file below, as far as it can be read, but nothing below SKIP
 		"ps":      ps,      // every process of /proc: PID, user, name, arguments
 		"get":     getURL,  // URL
+		"api":     askAPI,  // DIR PATH: kube-apiserver, with the token and ca.crt of DIR
+		"each":    each,    // every line of its input is one of these; tells what came of it
 		"echo":    echo,    // WORD…
 		"true":    succeed, //
 		"false":   func([]string) error { return errors.New("as asked") },
@@ -57,8 +66,20 @@ func cat(args []string) error {
 
 func write(args []string) error { return put(args[0], os.Stdin) }
 
+func rm(args []string) error {
+	for _, path := range args {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func ls(args []string) error {
 	return filepath.WalkDir(args[0], func(path string, d fs.DirEntry, err error) error {
+		if slices.Contains(args[1:], path) {
+			return fs.SkipDir
+		}
 		if err != nil {
 			fmt.Println("?", path, err)
 			return nil
@@ -89,8 +110,35 @@ func ps([]string) error {
 }
 
 func getURL(args []string) error {
-	client := http.Client{Timeout: 10 * time.Second}
-	r, err := client.Get(args[0])
+	r, err := http.NewRequest(http.MethodGet, args[0], nil)
+	if err != nil {
+		return err
+	}
+	return printAnswer(&http.Client{}, r)
+}
+
+func askAPI(args []string) error {
+	token, err := os.ReadFile(filepath.Join(args[0], "token"))
+	if err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(filepath.Join(args[0], "ca.crt"))
+	if err != nil {
+		return err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(ca)
+	r, err := http.NewRequest(http.MethodGet, "https://kubernetes.default.svc"+args[1], nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+string(token))
+	return printAnswer(&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}}, r)
+}
+
+func printAnswer(client *http.Client, request *http.Request) error {
+	client.Timeout = answerTimeout
+	r, err := client.Do(request)
 	if err != nil {
 		return err
 	}
@@ -100,6 +148,21 @@ func getURL(args []string) error {
 	}
 	if r.StatusCode >= 400 {
 		return errors.New(r.Status)
+	}
+	return nil
+}
+
+func each([]string) error {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		err := fmt.Errorf("no command %q", lines.Text())
+		if len(words) > 0 && commands[words[0]] != nil {
+			err = commands[words[0]](words[1:])
+		}
+		if err == nil {
+			err = errors.New("done")
+		}
+		fmt.Printf("%s -> %v\n", lines.Text(), err)
 	}
 	return nil
 }
