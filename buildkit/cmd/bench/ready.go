@@ -128,6 +128,21 @@ func (w *way) boot(ctx context.Context, m *bootedMachine) error {
 		return err
 	}
 	w.ready = append(w.ready, ready.Sub(begin))
+	return m.tellStages(ctx, w.name, begin)
+}
+
+// tellStages prints when each component has become healthy, as far as it has stayed so.
+func (m *bootedMachine) tellStages(ctx context.Context, name string, begin time.Time) error {
+	now, err := kube.NewClient(m.admin).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+	if err != nil {
+		return err
+	}
+	var stages []string
+	for _, c := range now.Components {
+		at := time.Since(begin) - time.Duration(c.SinceMs)*time.Millisecond
+		stages = append(stages, fmt.Sprintf("%s %.1f", c.Name, at.Seconds()))
+	}
+	progress("%s, healthy after so many seconds: %s", name, strings.Join(stages, ", "))
 	return nil
 }
 
