@@ -44,17 +44,46 @@ type person struct {
 	env     []string
 }
 
+// looker is a pod that sees containerd's content, which no list shows.
+const looker = `
+apiVersion: v1
+kind: Pod
+metadata: {name: looker}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: workload
+    image: ` + vm.TestImageName + `
+    securityContext: {runAsUser: 0}
+    volumeMounts: [{name: content, mountPath: /content, readOnly: true}]
+  volumes: [{name: content, hostPath: {path: /var/lib/containerd/io.containerd.content.v1.content, type: Directory}}]
+`
+
 // Scenario needs a machine whose node becomes Ready.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
+	r.LoadImage(vm.TestImage(t))
+	c := r.Cluster().In("image-load")
+	c.Run("label", "namespace", c.Namespace, "pod-security.kubernetes.io/enforce=privileged")
+	c.Apply(looker)
+	c.Run("wait", "--for=condition=Ready", "pod/looker", "--timeout=4m")
+	content := func() string { return c.Run("exec", "looker", "--", "workload", "ls", "/content") }
+
 	p := newPerson(t, r)
-	before := p.images()
+	before, contentBefore := p.images(), content()
+	unchanged := func(when string) {
+		t.Helper()
+		if now := p.images(); !slices.Equal(now, before) {
+			t.Errorf("%s there is %q, before there was %q", when, now, before)
+		}
+		if now := content(); now != contentBefore {
+			t.Errorf("%s containerd keeps\n%sbefore it kept\n%s", when, now, contentBefore)
+		}
+	}
 	fromDocker, fromOCI := vm.DockerImageNamed(t, docker), vm.TestImageNamed(t, oci)
 
 	p.refusals(fromDocker, fromOCI)
-	if now := p.images(); !slices.Equal(now, before) {
-		t.Errorf("after archives that were refused there is %q, before there was %q", now, before)
-	}
+	unchanged("after archives that were refused")
 
 	p.want(done, docker, nil, "image", "load", fromDocker)
 	archive, err := os.Open(fromOCI)
@@ -66,7 +95,6 @@ func Scenario(t *testing.T, r *vm.Running) {
 	p.want(done, oci, nil, "image", "load", fromOCI) // once more is no error
 	p.want(done, docker, nil, "image", "list")
 
-	c := r.Cluster().In("image-load")
 	for name, image := range map[string]string{"docker": docker, "oci": oci} {
 		c.Run("run", name, "--image="+image, "--image-pull-policy=Never")
 	}
@@ -82,9 +110,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 			return ""
 		})
 	}
-	if now := p.images(); !slices.Equal(now, before) {
-		t.Errorf("after all were removed there is %q, before there was %q", now, before)
-	}
+	unchanged("after all were removed")
 	p.want(notFound, oci, nil, "image", "remove", oci)
 	readersOnlyLook(t, r)
 }
@@ -101,7 +127,7 @@ func (p person) refusals(fromDocker, fromOCI string) {
 	}{
 		{"cut off in the layer", whole[:len(whole)/2], "cut off"},
 		{"cut off docker's", p.read(fromDocker)[:1<<20], "cut off"},
-		{"damaged", damaged, "sha256:"},
+		{"damaged", damaged, "it is damaged"},
 		{"not an archive", bytes.Repeat([]byte("no archive "), 1<<16), "tar"},
 		{"empty", nil, "archive"},
 	} {

@@ -28,7 +28,12 @@ func (s *story) probes() {
 		s.post("http://"+address+"/readyz", "yes")
 		s.eventuallyReady("True")
 	})
-	s.post(s.nodePort()+"/healthz", "no")
+	vm.Eventually(s.t, func() string { // kube-proxy, too, has to learn of it
+		if out, err := s.http(http.MethodPost, s.nodePort()+"/healthz", "no"); err != nil || out != "200 false\n" {
+			return fmt.Sprintf("a pod that is ready again gets no requests: %q, %v", out, err)
+		}
+		return ""
+	})
 	vm.Eventually(s.t, func() string {
 		if n := s.ofWeb("{.status.containerStatuses[0].restartCount}"); n != "1" {
 			return "restarts of a pod that is ill: " + n
