@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/machine"
@@ -45,30 +46,28 @@ func Scenario(t *testing.T, r *vm.Running) {
 }
 
 func kill(t *testing.T, r *vm.Running, name string) {
-	ctx := vm.Context(t)
-	before := pids(ctx, t, r)
+	ctx := t.Context() // what is waited for says more than a call that had no time left
+	before, known := pids(ctx, t, r), restarts(ctx, t, r)[name]
 	if _, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: name, Signal: sigkill}); err != nil {
 		t.Fatal(err)
 	}
+	begin := time.Now()
 	vm.Eventually(t, func() string {
-		pid := pids(ctx, t, r)[name]
-		if pid == 0 || pid == before[name] {
+		if pid := pids(ctx, t, r)[name]; pid == 0 || pid == before[name] {
 			return fmt.Sprintf("%s was process %d, is %d", name, before[name], pid)
-		}
-		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{})
-		if err != nil {
-			return err.Error()
-		}
-		for _, part := range now.Components {
-			if part.Name == name && part.Pid != pid {
-				return fmt.Sprintf("kubed says that %s is process %d: want %d", name, part.Pid, pid)
-			}
-		}
-		if !now.Ready {
-			return "not Ready: " + now.Message
 		}
 		return ""
 	})
+	if name != "kubed" {
+		vm.Eventually(t, func() string {
+			if restarts(ctx, t, r)[name] <= known {
+				return "kubed has not noticed that it was restarted"
+			}
+			return ""
+		})
+	}
+	r.WaitReady()
+	t.Logf("Ready after %v", time.Since(begin).Round(100*time.Millisecond))
 	after := pids(ctx, t, r)
 	for other, pid := range before {
 		if other != name && after[other] != pid {
@@ -77,10 +76,24 @@ func kill(t *testing.T, r *vm.Running, name string) {
 	}
 }
 
+// restarts are those of the components that kubed knows of.
+func restarts(ctx context.Context, t *testing.T, r *vm.Running) map[string]uint32 {
+	t.Helper()
+	now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]uint32{}
+	for _, part := range now.Components {
+		out[part.Name] = part.Restarts
+	}
+	return out
+}
+
 // pids are the processes of all that run.
 func pids(ctx context.Context, t *testing.T, r *vm.Running) map[string]int32 {
 	t.Helper()
-	list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{})
+	list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: true})
 	if err != nil {
 		t.Fatal(err)
 	}
