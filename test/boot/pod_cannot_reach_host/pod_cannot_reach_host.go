@@ -125,7 +125,7 @@ func mounts(mountinfo string) []string {
 var madeForPods = regexp.MustCompile(`^(/run/containerd|/run/netns|/var/run/netns|/var/lib/containerd|/var/lib/kubelet)/.`)
 
 // madeUp are parts of paths that are other ones each time.
-var madeUp = regexp.MustCompile(`[0-9a-f]{64}|[0-9a-f]{8}-[0-9a-f-]{27}`)
+var madeUp = regexp.MustCompile(`[0-9a-f]{64}|[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]{5,}`)
 
 // special are the files that open something: sockets, devices, pipes, keys; and the first
 // level of directories.
@@ -135,6 +135,7 @@ func special(files string) []string {
 		kind, path, _ := strings.Cut(strings.TrimSpace(line), " ")
 		path = madeUp.ReplaceAllString(strings.TrimPrefix(path, "/host"), "*")
 		switch {
+		case kind == "?" && strings.HasSuffix(path, notThere): // it has just gone
 		case kind == "?":
 			out = append(out, "unreadable "+path)
 		case strings.HasPrefix(kind, "S"):
