@@ -93,9 +93,14 @@ func productionImage(ctx context.Context, root, out, version string) error {
 	if err != nil {
 		return err
 	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
 	_, err = image.Make(ctx, image.Inputs{
 		Spec: spec, Root: root, Kernel: k.Image, KernelRelease: k.Version,
 		CommandLine: []string{kernel.CommandLine()}, Version: version, Mode: image.Production, Epoch: system.Epoch, Keys: keys,
+		Cache: filepath.Join(cache, "dactyl", "squashfs"), // where the production image has left most of it
 	}, out)
 	return err
 }
