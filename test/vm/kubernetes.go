@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc/kube"
+	"github.com/dactyl-os/dactyl/ipc/log"
 	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
@@ -75,8 +76,35 @@ func (r *Running) WaitReady() {
 	ctx, cancel := context.WithTimeout(r.t.Context(), readyPatience)
 	defer cancel()
 	if err := r.NodeReady(ctx); err != nil {
-		r.t.Fatalf("%v\n%s", err, r.Serial.Last(40))
+		r.t.Fatalf("%v\n%s\n%s", err, r.logsOfIll(), r.Serial.Last(12))
 	}
+}
+
+// logsOfIll returns the last lines of kubed and of each component that has been
+// started and is not healthy.
+func (r *Running) logsOfIll() string {
+	ctx := Context(r.t)
+	now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+	if err != nil {
+		return err.Error()
+	}
+	names := []string{"kubed"}
+	for _, c := range now.Components {
+		if !c.Healthy && c.State != "idle" {
+			names = append(names, c.Name)
+		}
+	}
+	var b strings.Builder
+	for _, name := range names {
+		lines, err := log.NewClient(r.Admin).ReadLog(ctx, &log.ReadLogRequest{Daemon: name, Tail: 25})
+		for err == nil {
+			var l *log.Line
+			if l, err = lines.Recv(); err == nil {
+				fmt.Fprintf(&b, "  %s %s: %s\n", time.Unix(0, l.TimeUnixNs).UTC().Format("15:04:05.000"), name, l.Text)
+			}
+		}
+	}
+	return b.String()
 }
 
 // Kube returns a client of kubed.
