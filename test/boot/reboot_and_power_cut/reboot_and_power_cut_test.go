@@ -9,6 +9,7 @@ package reboot_and_power_cut
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -83,13 +84,17 @@ func TestRebootAndPowerCuts(t *testing.T) {
 		came(t, r, serving, who, kept)
 	}
 
-	boot := bootID(t, r)
+	boot, err := r.Machine0().GetVersion(vm.Context(t), &machine.GetVersionRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := r.Machine0().Reboot(vm.Context(t), &machine.RebootRequest{}); err != nil {
 		t.Fatal(err)
 	}
+	ctx := vm.Context(t)
 	vm.Eventually(t, func() string {
-		if bootID(t, r) == boot {
-			return "the machine has not rebooted"
+		if v, err := r.Machine0().GetVersion(ctx, &machine.GetVersionRequest{}); err != nil || v.BootId == boot.BootId {
+			return fmt.Sprintf("the machine has not rebooted: %v", err)
 		}
 		return ""
 	})
@@ -137,18 +142,13 @@ func identity(t *testing.T, r *vm.Running) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uids := r.Cluster().Run("get", "node,namespace/kube-system,deployment/front", "-n", namespace, "-o",
-		`jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid}, {end}`)
-	return fmt.Sprintf("%s%x", uids, info.Authority[max(0, len(info.Authority)-60):])
-}
-
-func bootID(t *testing.T, r *vm.Running) string {
-	t.Helper()
-	v, err := r.Machine0().GetVersion(vm.Context(t), &machine.GetVersionRequest{})
+	status, err := r.Kube().GetStatus(vm.Context(t), &kube.GetStatusRequest{Brief: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v.BootId
+	uids := r.Cluster().Run("get", "node/"+status.Node, "namespace/kube-system", "deployment/front", "-n", namespace, "-o",
+		`jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid}, {end}`)
+	return fmt.Sprintf("%s%x", uids, sha256.Sum256(info.Authority))
 }
 
 // cutAfter returns the CA that the machine showed before the cut; nil if it was too early.
