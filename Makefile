@@ -6,7 +6,7 @@ GO   ?= go
 NODES = one_node|first_boot|no_network_at_all|small_machine|reboot_and_power_cut
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build image run test check proto graph licenses bench deps clean
+.PHONY: build image run test test-nodes check proto graph licenses bench deps clean
 
 build: ## out/dactyl: the command for people
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(cat VERSION)" -o out/dactyl ./ctl
@@ -22,7 +22,11 @@ test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode test
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/boot/)
 	$(GO) test -count=1 -p 2 -timeout 60m $$($(GO) list ./test/boot/... | grep -vE '/($(NODES))$$')
-	$(GO) test -count=1 -p 1 -timeout 60m $$($(GO) list ./test/boot/... | grep -E '/($(NODES))$$')
+
+test-nodes: deps ## the scenarios in which the machine becomes a Kubernetes node; not yet part of make test
+	$(GO) run ./buildkit/cmd/build -mode production
+	$(GO) run ./buildkit/cmd/build -mode test
+	$(GO) test -count=1 -v -p 1 -timeout 60m $$($(GO) list ./test/boot/... | grep -E '/($(NODES))$$')
 
 check: ## gofmt, vet, staticcheck, govulncheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt -w $$files"; exit 1; }
