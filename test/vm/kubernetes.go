@@ -44,7 +44,7 @@ func (r *Running) NodeReady(ctx context.Context) error {
 		case status.Code(err) == codes.Unimplemented, status.Code(err) == codes.PermissionDenied:
 			return err
 		}
-		if !Pause(ctx) {
+		if !slowPause(ctx) {
 			return fmt.Errorf("the node is not Ready: %s", describe(last))
 		}
 	}

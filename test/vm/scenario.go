@@ -229,6 +229,17 @@ func Pause(ctx context.Context) bool {
 	}
 }
 
+// slowPause is Pause where what is waited for takes long and wants the processors for
+// itself: each look costs a machine without KVM some 10 ms.
+func slowPause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(500 * time.Millisecond):
+		return true
+	}
+}
+
 // Eventually looks until condition returns "", which says what is missing
 // otherwise.
 func Eventually(t *testing.T, condition func() string) {

@@ -124,17 +124,6 @@ func (s *Serving) get(ctx context.Context, path string) error {
 	return err
 }
 
-// pace waits between two requests: without KVM, more of them take the processors from
-// what is to come back.
-func pace(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(400 * time.Millisecond):
-		return true
-	}
-}
-
 // Undisturbed makes requests while f runs: none may fail, and the same containers
 // serve at its end.
 func (s *Serving) Undisturbed(t *testing.T, f func()) {
@@ -145,7 +134,7 @@ func (s *Serving) Undisturbed(t *testing.T, f func()) {
 	var wg sync.WaitGroup
 	for _, path := range s.paths() {
 		wg.Go(func() {
-			for pace(ctx) {
+			for slowPause(ctx) {
 				begin := time.Now()
 				if err := s.get(context.WithoutCancel(ctx), path); err != nil {
 					t.Errorf("a request failed after %v: %v", time.Since(begin).Round(time.Millisecond), err)
