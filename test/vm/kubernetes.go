@@ -211,7 +211,8 @@ func (c *Cluster) Apply(yaml string) {
 	}
 }
 
-// In returns c in a namespace of its own with this name, which goes with the test.
+// In returns c in a namespace of its own with this name, which goes with the test. It
+// has the account that pods need, which the controller-manager makes.
 func (c *Cluster) In(namespace string) *Cluster {
 	c.t.Helper()
 	c.Run("create", "namespace", namespace)
@@ -224,6 +225,12 @@ func (c *Cluster) In(namespace string) *Cluster {
 	})
 	in := *c
 	in.Namespace = namespace
+	Eventually(c.t, func() string { // no pod is accepted before
+		if _, err := in.Try("", "get", "serviceaccount", "default"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	return &in
 }
 
