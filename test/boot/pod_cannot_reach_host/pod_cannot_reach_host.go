@@ -179,6 +179,9 @@ const (
 type attempt struct{ command, want string }
 
 // attempts are the same on every machine; those at its disks come on top.
+// firstRoot is the root of the domain's first process, in a /proc that the pod has mounted.
+const firstRoot = "/place/proc/1/root"
+
 var attempts = []attempt{
 	// What the kernel would run for it, or do to the machine.
 	{"test -e /proc/sys/kernel/core_pattern", notThere},
@@ -193,8 +196,8 @@ var attempts = []attempt{
 	{"mknod /tmp/mapper c 10 236", notAllowed},
 	// It may mount what it likes, and sees no more.
 	{"mount proc proc /place/proc", done},
-	{"test -e /place/proc/1/root/state", notThere},
-	{"test -e /place/proc/1/root/run/ipc", notThere},
+	{"test -e " + firstRoot + "/state", notThere},
+	{"test -e " + firstRoot + "/run/ipc", notThere},
 	{"mount cgroup2 cgroup2 /place/cgroup", done},
 	{"test -e /place/cgroup/kubepods", done},
 	{"test -e /place/cgroup/dactyl", notThere},
