@@ -159,7 +159,7 @@ func (m *machine) inherited(d *daemon) inherited {
 
 // restInterval is how often PID 1, which has nothing to do once all is up, gives
 // its program's pages back.
-const restInterval = 30 * time.Second
+const restInterval = abi.WatchdogInterval
 
 // supervise boots all tiers and sees to them until the machine is to end.
 func (m *machine) supervise() ending {
