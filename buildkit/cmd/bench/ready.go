@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -152,17 +153,18 @@ func (m *bootedMachine) nodeReady(ctx context.Context) (time.Time, error) {
 	var since time.Time
 	for {
 		now, err := kube.NewClient(m.admin).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
-		if err != nil {
-			return since, err
-		}
-		if now.NodeReady && since.IsZero() {
+		switch {
+		case m.Ended():
+			return since, vm.ErrEnded
+		case err != nil: // a daemon on the way has been started again
+		case now.NodeReady && since.IsZero():
 			since = time.Now().Add(-time.Duration(now.NodeReadyMs) * time.Millisecond)
 		}
-		if now.Ready {
+		if now.GetReady() {
 			return since, nil
 		}
 		if sleep(ctx, askEvery) != nil {
-			return since, fmt.Errorf("the node is not Ready: %s", strings.TrimSpace(now.Message))
+			return since, errors.Join(err, fmt.Errorf("the node is not Ready: %s", now.GetMessage()))
 		}
 	}
 }
