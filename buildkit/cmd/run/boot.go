@@ -87,7 +87,7 @@ func (b *boot) node(ctx context.Context) error {
 			b.done("the node %s is Ready", now.Node)
 			return nil
 		}
-		if !vm.Pause(ctx) {
+		if !pauseBetweenLooks(ctx) {
 			return errors.Join(fmt.Errorf("the node is not Ready: %s", now.Message), err)
 		}
 	}
@@ -179,4 +179,18 @@ The node is Ready. In another terminal:
 
 Ctrl-C powers it off.
 `, config, b.dactyl.address, b.kube.config, b.kube.program)
+}
+
+// betweenLooks is seldom enough that asking, a handshake each time, does not keep an
+// emulated machine from what it is asked about.
+const betweenLooks = 3 * time.Second
+
+// pauseBetweenLooks returns false when ctx has ended.
+func pauseBetweenLooks(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(betweenLooks):
+		return true
+	}
 }
