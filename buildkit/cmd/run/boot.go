@@ -120,6 +120,10 @@ func (b *boot) pod(ctx context.Context) error {
 		return err
 	}
 	b.done("the image %s is loaded", vm.TestImageName)
+	// No pod is accepted before the controller-manager has made its account.
+	if _, err := b.kube.output(ctx, "wait", "--for=create", "--timeout=5m", "serviceaccount/default"); err != nil {
+		return err
+	}
 	there, err := b.kube.output(ctx, "get", "pod", "hello", "--ignore-not-found", "--output=name")
 	if err == nil && len(there) == 0 { // else it is an earlier run's, which starts again by itself
 		_, err = b.kube.output(ctx, "run", "hello", "--image="+vm.TestImageName)
