@@ -178,10 +178,10 @@ const (
 // attempt is a command of the workload and what has to come of it.
 type attempt struct{ command, want string }
 
-// attempts are the same on every machine; those at its disks come on top.
 // firstRoot is the root of the domain's first process, in a /proc that the pod has mounted.
 const firstRoot = "/place/proc/1/root"
 
+// attempts are the same on every machine; those at its disks come on top.
 var attempts = []attempt{
 	// What the kernel would run for it, or do to the machine.
 	{"test -e /proc/sys/kernel/core_pattern", notThere},
