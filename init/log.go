@@ -48,8 +48,13 @@ func kernelLog() *os.File {
 	return os.Stderr
 }
 
-// shout writes to the kernel's log, as important as the kernel's own errors.
+// shout writes to the kernel's log, as important as the kernel's own errors; where
+// that is not ours, to whoever started this.
 func shout(format string, args ...any) {
+	if isNative() {
+		fmt.Fprintf(os.Stderr, "init: "+format+"\n", args...)
+		return
+	}
 	fmt.Fprintf(kernelLog(), "<3>init: "+format+"\n", args...)
 }
 

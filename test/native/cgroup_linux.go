@@ -20,6 +20,10 @@ type cgroup struct {
 	path string
 }
 
+// firstGroup is the leaf for PID 1: where the host has controllers turned on, the
+// kernel lets nobody hand them on from a cgroup with processes, other than its root.
+const firstGroup = "first"
+
 const cgroupPrefix = "dactyl-native." // followed by the harness's pid and a number
 
 var cgroupsMade atomic.Int64
@@ -40,11 +44,18 @@ func newCgroup() (*cgroup, error) {
 	top := fmt.Sprintf("/proc/self/fd/%d", tree)
 	sweep(top)
 	g := &cgroup{tree, filepath.Join(top, fmt.Sprintf("%s%d.%d", cgroupPrefix, os.Getpid(), cgroupsMade.Add(1)))}
-	if err := os.Mkdir(g.path, 0o755); err != nil {
-		unix.Close(tree)
-		return nil, fmt.Errorf("make a cgroup: %w", err)
+	for _, dir := range []string{g.path, filepath.Join(g.path, firstGroup)} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			unix.Close(tree)
+			return nil, fmt.Errorf("make a cgroup: %w", err)
+		}
 	}
 	return g, nil
+}
+
+// first opens what moves the process into firstGroup that writes a 0 to it.
+func (g *cgroup) first() (*os.File, error) {
+	return os.OpenFile(filepath.Join(g.path, firstGroup, "cgroup.procs"), os.O_WRONLY, 0)
 }
 
 // sweep removes what harnesses have left that died.

@@ -76,9 +76,15 @@ func (m *Machine) start(ctx context.Context, root string, output io.Writer) erro
 		return err
 	}
 	defer home.Close()
+	first, err := m.group.first()
+	if err != nil {
+		return err
+	}
+	defer first.Close()
 	m.cmd = exec.CommandContext(ctx, "/proc/self/exe")
 	m.cmd.Args = []string{stageName, root}
 	m.cmd.Stdout, m.cmd.Stderr = output, output
+	m.cmd.ExtraFiles = []*os.File{first} // see leaveCgroup
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL, Setpgid: true,
 		UseCgroupFD: true, CgroupFD: int(home.Fd()),

@@ -45,10 +45,15 @@ func become(root string) error {
 }
 
 // leaveCgroup makes the cgroup that Start has put this process into the root of
-// all that it will see.
+// all that it will see, and goes from it to the leaf that Start has opened for it.
 func leaveCgroup(string) error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("new cgroup namespace: %w", err)
+	}
+	first := os.NewFile(3, firstGroup)
+	defer first.Close()
+	if _, err := first.WriteString("0"); err != nil {
+		return fmt.Errorf("leave the root of the cgroups: %w", err)
 	}
 	return nil
 }
