@@ -28,6 +28,7 @@ require (
 	go.etcd.io/etcd/client/v3 v3.6.16 // tests and figures of etcdd: etcd's own client
 	go.etcd.io/etcd/etcdutl/v3 v3.6.16 // etcdd: makes a member of a copy of the database
 	go.etcd.io/etcd/server/v3 v3.6.16 // etcdd: the database of Kubernetes
+	go.etcd.io/raft/v3 v3.6.0 // etcdd: the entries of the database's log
 	go.uber.org/zap v1.27.0 // etcdd: etcd logs through it, and so its lines get into the daemon's log
 	go.yaml.in/yaml/v3 v3.0.6 // configd and ctl: YAML with the line and column of every value
 	golang.org/x/net v0.62.0 // kit: assembles seccomp's BPF without cgo; networkd: the filter of its packet socket
@@ -82,7 +83,6 @@ require (
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // indirect
 	github.com/xiang90/probing v0.0.0-20190116061207-43a291ad63a2 // indirect
 	go.etcd.io/etcd/pkg/v3 v3.6.16 // indirect
-	go.etcd.io/raft/v3 v3.6.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.59.0 // indirect
 	go.opentelemetry.io/otel v1.45.0 // indirect

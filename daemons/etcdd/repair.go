@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,11 +16,13 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
 	"go.etcd.io/etcd/server/v3/storage/schema"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -36,8 +40,9 @@ const revisionBump = 1_000_000_000
 
 // mend makes the files fit to be opened, and says what people must know of it.
 //
-// It looks at the database only if etcd died the last time before it had served for a
-// while: of a fault in the program, a full disk, or damaged files. Only damage that it
+// It reads the database only if etcd died the last time before it had served for a
+// while, of a fault in the program, a full disk, or damaged files, or if etcd would not
+// notice that something is wrong: see missing. Only damage that it
 // finds by reading the files makes it replace them, never how often something went
 // wrong, so that a machine that loses power ten times in a row loses nothing else.
 func (d dir) mend(log *slog.Logger) (notice string, err error) {
@@ -49,12 +54,17 @@ func (d dir) mend(log *slog.Logger) (notice string, err error) {
 		return "", err
 	}
 	why, _, _ := strings.Cut(string(died), "\n")
+	if why == "" && exists(d.db()) {
+		if lost := d.missing(1); lost != nil {
+			why = lost.Error()
+		}
+	}
 	err = nil
 	switch {
 	case !exists(d.member()) && exists(d.copy()):
 		err = d.replace(d.copy(), errors.New("the database is not there"), log)
-	case exists(d.db()) && (why != "" || !wal.Exist(d.wal())):
-		log.Warn("etcd died early the last time: looking for damage", "why", why)
+	case exists(d.db()) && why != "":
+		log.Warn("looking for damage: etcd died early the last time, or its files do not agree", "why", why)
 		err = d.examine(log)
 	}
 	if err != nil {
@@ -174,8 +184,8 @@ func readDatabase(path string) (values int, err error) {
 // returns what is wrong and will not be repaired. That its end is torn is nothing.
 func readLog(d dir) error {
 	return guard(func() error {
-		if !wal.Exist(d.wal()) {
-			return errors.New("it is not there")
+		if err := d.missing(0); err != nil {
+			return err
 		}
 		valid, err := wal.ValidSnapshotEntries(panicking(), d.wal())
 		if err != nil {
@@ -192,6 +202,94 @@ func readLog(d dir) error {
 		_, err = wal.Verify(panicking(), d.wal(), from)
 		return err
 	})
+}
+
+// missing says what is wrong if the log ends before what the database has of it. It
+// reads the given number of the log's newest files, or all for 0.
+//
+// etcd takes a length that leads past the file's end for a torn write and cuts the log
+// there. If it was damage in the middle, new entries get numbers that the database has
+// already: etcd never serves, or leaves them out. An entry is in the log, and the log on the disk, before any of it is
+// in the database: so a torn write never looks like this.
+func (d dir) missing(files int) error {
+	if !wal.Exist(d.wal()) {
+		return errors.New("it is not there")
+	}
+	return guard(func() error {
+		applied, err := appliedEntry(d.db())
+		if err != nil {
+			return err
+		}
+		names, err := filepath.Glob(filepath.Join(d.wal(), "*.wal")) // in the order of their entries
+		if err != nil {
+			return err
+		}
+		if files > 0 {
+			names = names[max(0, len(names)-files):]
+		}
+		last, err := lastEntry(names)
+		if err == nil && last < applied {
+			err = fmt.Errorf("it ends with entry %d, the database has entry %d", last, applied)
+		}
+		return err
+	})
+}
+
+// appliedEntry is the number of the last of the log's entries that is in the database.
+func appliedEntry(path string) (n uint64, err error) {
+	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	err = db.View(func(tx *bolt.Tx) error {
+		if b := tx.Bucket(schema.Meta.Name()); b != nil {
+			if v := b.Get(schema.MetaConsistentIndexKeyName); len(v) == 8 {
+				n = binary.BigEndian.Uint64(v)
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
+// lastEntry reads files of the log, one behind the other, and returns the number of the
+// last entry that etcd will find there.
+func lastEntry(paths []string) (last uint64, err error) {
+	var files []fileutil.FileReader
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		files = append(files, fileutil.NewFileReader(f))
+		var number, first uint64
+		if _, err := fmt.Sscanf(filepath.Base(path), "%x-%x.wal", &number, &first); err != nil {
+			return 0, fmt.Errorf("the log's file %s: %w", filepath.Base(path), err)
+		}
+		if len(files) == 1 && first > 0 {
+			last = first - 1
+		}
+	}
+	d := wal.NewDecoder(files...)
+	var r walpb.Record
+	for err = d.Decode(&r); err == nil; err = d.Decode(&r) {
+		switch r.Type {
+		case wal.CrcType:
+			d.UpdateCRC(r.Crc)
+		case wal.EntryType:
+			var e raftpb.Entry
+			if err := e.Unmarshal(r.Data); err != nil {
+				return 0, err
+			}
+			last = e.Index
+		}
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return last, err
 }
 
 // panicking is a logger that says nothing and makes what etcd calls fatal a panic.

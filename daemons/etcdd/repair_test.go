@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+
 	"github.com/dactyl-os/dactyl/ipc/etcd"
 )
 
@@ -80,6 +84,47 @@ func TestADamagedLogIsReplaced(t *testing.T) {
 	if got := w.get(w.client(), "a"); got != "1" || !strings.Contains(w.status().Message, "damaged") {
 		t.Errorf("a is %q, %v", got, w.status())
 	}
+}
+
+// A length that is damaged in the middle of the log, and nothing else: etcd would cut the
+// log there, and then acknowledge writes that it leaves out.
+func TestADamagedLengthInTheLogIsDamage(t *testing.T) {
+	w := filled(t)
+	w.spoil(filepath.Join(w.dir.wal(), "*.wal"), w.record(100), 8)
+	w.start()
+	c := w.client()
+	w.put(c, "more", "2")
+	if late, more := w.get(c, "late"), w.get(c, "more"); late != "1" || more != "2" {
+		t.Errorf("late is %q, more is %q", late, more)
+	}
+	if s := w.status(); !strings.Contains(s.Message, "the log of the database is damaged: it ends with entry") {
+		t.Errorf("%v", s)
+	}
+}
+
+// record returns where the log's record of a number begins, in bytes.
+func (w *world) record(number int) int64 {
+	w.Helper()
+	paths, err := filepath.Glob(filepath.Join(w.dir.wal(), "*.wal"))
+	if err != nil || len(paths) != 1 {
+		w.Fatal(paths, err)
+	}
+	f, err := os.Open(paths[0])
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer f.Close()
+	d := wal.NewDecoder(fileutil.NewFileReader(f))
+	var r walpb.Record
+	for range number {
+		if err := d.Decode(&r); err != nil {
+			w.Fatal(err)
+		}
+		if r.Type == wal.CrcType {
+			d.UpdateCRC(r.Crc)
+		}
+	}
+	return d.LastOffset()
 }
 
 // A database that cannot be read is replaced by its copy.
