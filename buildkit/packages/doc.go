@@ -98,7 +98,8 @@
 // kube-proxy in nftables mode. NET_ADMIN in the machine's network namespace, and the
 // program nft of at least 1.0.1 (1.0.6 is there): "nft --version", "nft -f -", "nft --check -f -",
 // "nft --json --terse list table ip|ip6 kube-proxy", "nft --json list chain|sets|maps|
-// map|set|counters …". That the table is not there when it starts it says as an error,
+// map|set|counters …". What nft lists must read as kube-proxy has written it, so there
+// must be an /etc/protocols. That the table is not there when it starts it says as an error,
 // and makes it. Kernel 5.13 or later. It deletes conntrack entries by netlink,
 // and writes net.netfilter.nf_conntrack_* and
 // /sys/module/nf_conntrack/parameters/hashsize unless the conntrack settings are all 0.

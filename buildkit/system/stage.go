@@ -89,6 +89,7 @@ func writeFiles(ctx context.Context, b *manifest.Build, linked []licenses.Compon
 		abi.DescriptorsPath: descriptors,
 		abi.SysctlsPath:     []byte(kernel.RenderSysctls()),
 		"/etc/os-release":   []byte(image.OSRelease(version)),
+		"/etc/protocols":    []byte(protocols),
 		licenses.Path:       licenses.Texts(linked),
 	} {
 		to := filepath.Join(root, path)
@@ -101,6 +102,22 @@ func writeFiles(ctx context.Context, b *manifest.Build, linked []licenses.Compon
 	}
 	return emptyVolume(ctx, filepath.Join(root, EphemeralTemplate))
 }
+
+// protocols is protocols(5), of what runs over IP here. Without it nft prints numbers
+// where kube-proxy has written tcp, and kube-proxy then removes the elements of its maps
+// as somebody else's: an hour after its start no Service would answer.
+const protocols = `icmp 1 ICMP
+igmp 2 IGMP
+tcp 6 TCP
+udp 17 UDP
+dccp 33 DCCP
+gre 47 GRE
+esp 50 ESP
+ah 51 AH
+ipv6-icmp 58 IPv6-ICMP
+sctp 132 SCTP
+udplite 136 UDPLite
+`
 
 // EphemeralTemplate is the empty filesystem that storaged writes over an
 // EPHEMERAL that cannot be mounted any more: the image has no mkfs.
