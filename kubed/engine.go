@@ -64,8 +64,9 @@ type engine struct {
 // applyAgain is when objects are applied again, should somebody have changed them.
 const applyAgain = time.Hour
 
-// lookAgain is when PID 1 is asked without an occasion.
-const lookAgain = time.Minute
+// lookAgain is when PID 1 is asked without an occasion: who ended and is back before
+// its next health check would otherwise not have been restarted, for whoever asks kubed.
+const lookAgain = healthLook
 
 func newEngine(now time.Time, was pin) *engine {
 	e := &engine{began: now, pin: was, nodeSince: now}
