@@ -103,6 +103,9 @@ func (s *Serving) Pods() string {
 // that starts kube-apiserver meanwhile.
 const servingTimeout = 20 * time.Second
 
+// failuresShown are told one by one; when they are many, the first say what happened.
+const failuresShown = 5
+
 // get makes one request, over a connection of its own.
 func (s *Serving) get(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, servingTimeout)
@@ -130,14 +133,14 @@ func (s *Serving) Undisturbed(t *testing.T, f func()) {
 	t.Helper()
 	before := s.Pods()
 	ctx, stop := context.WithCancel(t.Context())
-	var served atomic.Int64
+	var served, failed atomic.Int64
 	var wg sync.WaitGroup
 	for _, path := range s.paths() {
 		wg.Go(func() {
 			for slowPause(ctx) {
 				begin := time.Now()
-				if err := s.get(context.WithoutCancel(ctx), path); err != nil {
-					t.Errorf("a request failed after %v: %v", time.Since(begin).Round(time.Millisecond), err)
+				if err := s.get(context.WithoutCancel(ctx), path); err != nil && failed.Add(1) <= failuresShown {
+					t.Errorf("a request failed at %s after %v: %v", begin.UTC().Format("15:04:05.000"), time.Since(begin).Round(time.Millisecond), err)
 				}
 				served.Add(1)
 			}
@@ -146,7 +149,7 @@ func (s *Serving) Undisturbed(t *testing.T, f func()) {
 	defer func() { // f may end the test
 		stop()
 		wg.Wait()
-		t.Logf("%d requests meanwhile", served.Load())
+		t.Logf("%d requests meanwhile, of which %d failed", served.Load(), failed.Load())
 	}()
 	f()
 	if after := s.Pods(); after != before {
