@@ -43,6 +43,11 @@ func run() (ending, error) {
 		return 0, err
 	}
 	native := isNative()
+	if !native {
+		if err := makeNodes("/sys", "/dev"); err != nil {
+			return 0, err
+		}
+	}
 	pipe, err := newLogPipe()
 	if err != nil {
 		return 0, err

@@ -38,12 +38,11 @@ const (
 var mounts = []mountPoint{
 	{"proc", "/proc", nosuid | nodev | noexec, "", always},
 	{"sysfs", "/sys", nosuid | nodev | noexec, "", always},
-	{"devtmpfs", "/dev", nosuid | noexec, "mode=0755", onMachine},
+	{"tmpfs", "/dev", nosuid | noexec, "mode=0755,size=256k,nr_inodes=4k", onMachine}, // see nodes_linux.go
 	{"tmpfs", "/run", nosuid | nodev | noexec, "mode=0755,size=64m", always},
 	{"tmpfs", "/tmp", nosuid | nodev | noexec, "mode=0700,size=16m", always},
 	{"cgroup2", "/sys/fs/cgroup", nosuid | nodev | noexec, "nsdelegate,memory_recursiveprot", always},
 	{"securityfs", "/sys/kernel/security", nosuid | nodev | noexec, "", ifKernel},
-	{"efivarfs", "/sys/firmware/efi/efivars", nosuid | nodev | noexec | ro, "", ifKernel},
 }
 
 // mountAll mounts what belongs here. What storaged mounts later must appear in
@@ -54,10 +53,6 @@ func mountAll(native func() bool) error {
 			continue
 		}
 		err := unix.Mount(m.kind, m.dir, m.kind, m.flags, m.data)
-		if errors.Is(err, unix.EBUSY) {
-			// The kernel has mounted it there itself, as it does with devtmpfs.
-			err = unix.Mount("", m.dir, "", unix.MS_REMOUNT|unix.MS_BIND|m.flags, "")
-		}
 		if m.presence == ifKernel && (errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)) {
 			continue
 		}

@@ -28,24 +28,3 @@ func TestPowerCutWhileADirectoryIsMade(t *testing.T) {
 		t.Errorf("%d:%d %o (%v), want %d's alone", st.Uid, st.Gid, st.Mode&0o777, err, user)
 	}
 }
-
-// A node has whatever name somebody with devtmpfs mounted has given it.
-func TestNodeIsWhatItsNameSays(t *testing.T) {
-	for _, node := range []struct {
-		name         string
-		kind         uint32
-		major, minor uint32
-		good         bool
-	}{
-		{"null", unix.S_IFCHR, 1, 3, true},
-		{"random", unix.S_IFCHR, 1, 8, true},
-		{"null", unix.S_IFCHR, 1, 8, false},
-		{"rando", unix.S_IFCHR, 1, 8, false},
-		{"null", unix.S_IFBLK, 8, 0, false},
-		{"null", unix.S_IFCHR, 1, 200, false},
-	} {
-		if err := checkNode(node.name, node.kind, unix.Mkdev(node.major, node.minor)); (err == nil) != node.good {
-			t.Errorf("%s as %o %d:%d: %v", node.name, node.kind, node.major, node.minor, err)
-		}
-	}
-}

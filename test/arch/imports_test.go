@@ -79,7 +79,7 @@ var rules = []rule{
 	{[]string{"networkd"}, append([]string{"github.com/insomniacslk/dhcp", "github.com/mdlayher/netlink", "github.com/mdlayher/socket", "golang.org/x/net/bpf"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/configd"}, append([]string{"go.yaml.in/yaml"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/timed"}, append([]string{"github.com/beevik/ntp"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
-	{[]string{"daemons/etcdd"}, append([]string{"go.etcd.io/bbolt", "go.etcd.io/etcd", "go.uber.org/zap", "google.golang.org/grpc"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
+	{[]string{"daemons/etcdd"}, append([]string{"go.etcd.io/bbolt", "go.etcd.io/etcd", "go.etcd.io/raft", "go.uber.org/zap", "google.golang.org/grpc"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/podd"}, append([]string{"github.com/containerd/containerd/api", "github.com/distribution/reference", "google.golang.org/grpc", "k8s.io/cri-api"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/routerd"}, append([]string{"google.golang.org/grpc"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"storaged", "trustd", "kubed", "daemons/logd", "daemons/consoled", "daemons/template", "test/boot/escape/mischiefd"}, daemonMay, "a daemon is its own code and reviewed libraries"},

@@ -61,15 +61,47 @@ func main() {
 
 func mountAll() error {
 	for _, m := range []struct{ kind, at string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/run"},
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/run"}, {"tmpfs", "/dev"},
 		{"cgroup2", "/sys/fs/cgroup"}, {"securityfs", "/sys/kernel/security"},
 	} {
 		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", m.kind, m.at, err)
 		}
 	}
-	_, err := os.Stat("/dev/vda") // DEVTMPFS_MOUNT
+	if err := makeNodes(); err != nil {
+		return err
+	}
+	_, err := os.Stat("/dev/vda")
 	return err
+}
+
+// makeNodes fills /dev from what the kernel lists, as PID 1 does: there is no devtmpfs.
+func makeNodes() error {
+	for class, kind := range map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK} {
+		files, err := filepath.Glob("/sys/dev/" + class + "/*/uevent")
+		if err != nil {
+			return err
+		}
+		for _, path := range files {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			_, rest, named := strings.Cut(string(text), "DEVNAME=")
+			name, _, _ := strings.Cut(rest, "\n")
+			if !named || strings.Contains(name, "/") {
+				continue
+			}
+			var major, minor uint32
+			if _, err := fmt.Sscanf(filepath.Base(filepath.Dir(path)), "%d:%d", &major, &minor); err != nil {
+				return err
+			}
+			if err := unix.Mknod("/dev/"+name, kind|0o600, int(unix.Mkdev(major, minor))); err != nil && err != unix.EEXIST {
+				return fmt.Errorf("make /dev/%s: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func bootTime() error {
@@ -290,6 +322,9 @@ func writeWholeDisk() error {
 
 func waitFor(path string) error {
 	for range 50 {
+		if err := makeNodes(); err != nil {
+			return err
+		}
 		if _, err := os.Stat(path); err == nil {
 			return nil
 		}
