@@ -2,8 +2,10 @@
 # MODE is production, dev (single daemons can be replaced) or test.
 MODE ?= production
 GO   ?= go
-# Scenarios that become a node take both processors of a small build machine.
-NODES = one_node|first_boot|no_network_at_all|small_machine|reboot_and_power_cut
+# Scenarios that become a node take both processors of a small build machine, and
+# without KVM minutes: FIRST shows that a flashed stick becomes one, and is part of make test.
+FIRST = first_boot
+NODES = one_node|no_network_at_all|small_machine|reboot_and_power_cut
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: build image run test test-nodes check proto graph licenses bench deps clean
@@ -21,9 +23,10 @@ test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/boot/)
-	$(GO) test -count=1 -p 2 -timeout 60m $$($(GO) list ./test/boot/... | grep -vE '/($(NODES))$$')
+	$(GO) test -count=1 -p 2 -timeout 60m $$($(GO) list ./test/boot/... | grep -vE '/($(FIRST)|$(NODES))$$')
+	$(GO) test -count=1 -v -timeout 30m ./test/boot/$(FIRST)
 
-test-nodes: deps ## the scenarios in which the machine becomes a Kubernetes node; not yet part of make test
+test-nodes: deps ## the other scenarios with a Kubernetes node: 40 minutes without KVM
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
 	$(GO) test -count=1 -v -p 1 -timeout 60m $$($(GO) list ./test/boot/... | grep -E '/($(NODES))$$')
