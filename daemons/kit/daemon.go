@@ -182,8 +182,9 @@ func (d *Daemon) beat(ctx context.Context) error {
 }
 
 // freeBeats is every how many signs of life a daemon gives the free pages of its heap
-// back, which costs a collection; the first time when starting is over.
-const freeBeats = 100
+// back, which costs a collection, a millisecond or two; the first time when starting is
+// over. Each minute: what a node's start took is then not held for long after it.
+const freeBeats = 20
 
 // shrink gives back to the kernel what is not in use, just before the daemon sleeps:
 // the program's own pages each time, since all that costs is to map again, from the
