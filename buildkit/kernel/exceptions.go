@@ -66,7 +66,6 @@ var Exceptions = []Exception{
 	{Implied, "sysctl kernel.modules_disabled=1", "MODULES=n", "there are no modules, and so no such file"},
 
 	// What is not there needs no restriction.
-	{Implied, "config DEVTMPFS_SAFE=y", "DEVTMPFS=n", "there is no devtmpfs; PID 1 mounts its own /dev so that nothing there is executed"},
 	{Implied, "config ARCH_MMAP_RND_COMPAT_BITS=16", "COMPAT=n", "there are no 32-bit programs"},
 	{Implied, "sysctl vm.mmap_rnd_compat_bits=16", "COMPAT=n", "there are no 32-bit programs, and so no such file"},
 	{Implied, "cmdline vdso32=0", "COMPAT=n", "there are no 32-bit programs"},
