@@ -30,7 +30,8 @@ type node struct {
 // nodeClasses are the directories below /sys/dev.
 var nodeClasses = map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK}
 
-// nodesMade is what dev was made of the last time, by dev.
+// nodesMade is what listDevices said when a dev was made, by dev. It guards making them,
+// too: daemons start side by side.
 var nodesMade = struct {
 	sync.Mutex
 	of map[string]string

@@ -42,7 +42,8 @@
 // acknowledged is lost, on a disk that keeps what it says it has kept.
 //
 // Cheap disks do not. If etcd dies before it has served for five minutes, the next start
-// reads all files for damage (repair.go). What it finds decides, never how often it has
+// reads all files for damage (repair.go); so does any start that finds the log to end
+// before what the database has of it, which etcd takes for a torn end and is not. What it finds decides, never how often it has
 // died: a power supply that fails ten times in a row, or a full disk, must not cost a
 // database. Then, with the damaged files kept in the folder broken, of which there is one:
 //
