@@ -44,7 +44,7 @@ func run() (ending, error) {
 	}
 	native := isNative()
 	if !native {
-		if err := makeNodes("/sys", "/dev"); err != nil {
+		if err := makeBasicNodes("/dev"); err != nil {
 			return 0, err
 		}
 	}

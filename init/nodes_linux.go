@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The machine's /dev is PID 1's own: a tmpfs with the nodes of what the kernel lists in
-// /sys/dev. There is no devtmpfs, which is one and the same wherever it is mounted: a
+// The machine's /dev is PID 1's own: a tmpfs with the nodes that it and its daemons
+// need. There is no devtmpfs, which is one and the same wherever it is mounted: a
 // domain's root would find a node of every disk there, could mount with it what is
 // mounted already (the kernel asks no device filter then), and give nodes other names.
 
@@ -27,25 +26,37 @@ type node struct {
 	mode   uint32 // permissions
 }
 
-// nodeClasses are the directories below /sys/dev.
-var nodeClasses = map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK}
+// basicNodes have had their numbers since before there was a /sys to ask
+// (Documentation/admin-guide/devices.txt).
+var basicNodes = map[string]node{
+	"null":    {unix.S_IFCHR, unix.Mkdev(1, 3), 0o666},
+	"zero":    {unix.S_IFCHR, unix.Mkdev(1, 5), 0o666},
+	"full":    {unix.S_IFCHR, unix.Mkdev(1, 7), 0o666},
+	"random":  {unix.S_IFCHR, unix.Mkdev(1, 8), 0o666},
+	"urandom": {unix.S_IFCHR, unix.Mkdev(1, 9), 0o666},
+	"kmsg":    {unix.S_IFCHR, unix.Mkdev(1, 11), 0o600},
+	"tty":     {unix.S_IFCHR, unix.Mkdev(5, 0), 0o666},
+}
 
-// nodesMade is what listDevices said when a dev was made, by dev. It guards making them,
-// too: daemons start side by side.
-var nodesMade = struct {
-	sync.Mutex
-	of map[string]string
-}{of: map[string]string{}}
+// makeBasicNodes fills a new dev with what any program may expect.
+func makeBasicNodes(dev string) error {
+	for name, n := range basicNodes {
+		if err := makeNode(filepath.Join(dev, name), n); err != nil {
+			return fmt.Errorf("device node %s: %w", name, err)
+		}
+	}
+	return nil
+}
 
-// makeNodes makes dev what sys lists now: what is new gets a node, what has gone loses it.
-func makeNodes(sys, dev string) error {
+// nodesMade guards making nodes: daemons start side by side.
+var nodesMade sync.Mutex
+
+// makeNodes makes what is in dev of the patterns, which are of paths in /dev, what sys
+// lists now: what is new gets a node, what has gone loses it.
+func makeNodes(sys, dev string, patterns []string) error {
 	nodesMade.Lock()
 	defer nodesMade.Unlock()
-	now, err := listDevices(sys)
-	if err != nil || nodesMade.of[dev] == now {
-		return err
-	}
-	want, err := listNodes(sys)
+	want, err := listNodes(sys, patterns)
 	if err != nil {
 		return err
 	}
@@ -53,11 +64,14 @@ func makeNodes(sys, dev string) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		name := strings.TrimPrefix(path, dev+"/")
+		if !matchesAny(patterns, name) {
+			return nil
+		}
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(path, dev+"/")
 		if n, ok := want[name]; ok && n.kind == st.Mode&unix.S_IFMT && n.number == st.Rdev {
 			delete(want, name)
 			return nil
@@ -72,29 +86,7 @@ func makeNodes(sys, dev string) error {
 			return fmt.Errorf("device node %s: %w", name, err)
 		}
 	}
-	nodesMade.of[dev] = now
 	return nil
-}
-
-// listDevices returns all numbers with where in sys their devices are, which has their
-// names: reading what each says costs a machine that starts several times as much.
-func listDevices(sys string) (string, error) {
-	var b strings.Builder
-	for _, class := range slices.Sorted(maps.Keys(nodeClasses)) {
-		dir := filepath.Join(sys, "dev", class)
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return "", fmt.Errorf("list devices: %w", err)
-		}
-		for _, e := range entries {
-			at, err := os.Readlink(filepath.Join(dir, e.Name()))
-			if err != nil {
-				at = err.Error() // it has just gone
-			}
-			fmt.Fprintln(&b, class, e.Name(), at)
-		}
-	}
-	return b.String(), nil
 }
 
 func makeNode(path string, n node) error {
@@ -107,9 +99,22 @@ func makeNode(path string, n node) error {
 	return unix.Chmod(path, n.mode) // whatever the umask
 }
 
-// listNodes returns the devices that have a name, by it. One that goes meanwhile is left
-// out.
-func listNodes(sys string) (map[string]node, error) {
+// matchesAny tells whether one of the patterns is for the device with this name. They
+// have been checked with the manifest that they come from.
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, _ := filepath.Match(p, "/dev/"+name)
+		return ok
+	})
+}
+
+// nodeClasses are the directories below /sys/dev.
+var nodeClasses = map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK}
+
+// listNodes returns the devices that the patterns match, by name. One that goes
+// meanwhile is left out. What a device says is read only where its place in /sys has a
+// matching name: there are hundreds, and PID 1 lists them while the machine starts.
+func listNodes(sys string, patterns []string) (map[string]node, error) {
 	nodes := map[string]node{}
 	for class, kind := range nodeClasses {
 		dir := filepath.Join(sys, "dev", class)
@@ -118,14 +123,23 @@ func listNodes(sys string) (map[string]node, error) {
 			return nil, fmt.Errorf("list devices: %w", err)
 		}
 		for _, e := range entries {
-			n, name, err := readNode(filepath.Join(dir, e.Name(), "uevent"))
+			device := filepath.Join(dir, e.Name())
+			at, err := os.Readlink(device)
+			if err == nil && !matchesAny(patterns, strings.ReplaceAll(filepath.Base(at), "!", "/")) {
+				continue
+			}
+			var n node
+			var name string
+			if err == nil {
+				n, name, err = readNode(filepath.Join(device, "uevent"))
+			}
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 				continue
 			}
 			if err != nil {
 				return nil, fmt.Errorf("device %s: %w", e.Name(), err)
 			}
-			if n.kind = kind; filepath.IsLocal(name) {
+			if n.kind = kind; filepath.IsLocal(name) && matchesAny(patterns, name) {
 				nodes[name] = n
 			}
 		}
@@ -135,13 +149,13 @@ func listNodes(sys string) (map[string]node, error) {
 
 // readNode reads what the kernel says of a device. Without DEVMODE it is the owner's.
 func readNode(path string) (n node, name string, err error) {
-	text, err := readSmall(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return n, "", err
 	}
 	var major, minor uint32
 	n.mode = 0o600
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(string(text)) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		var to *uint32
 		switch key {
@@ -165,16 +179,4 @@ func readNode(path string) (n node, name string, err error) {
 	}
 	n.number = unix.Mkdev(major, minor)
 	return n, name, nil
-}
-
-// readSmall reads a file of the kernel's in three system calls; there are hundreds.
-func readSmall(path string) (string, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
-	var page [4096]byte // of sysfs no file is longer
-	n, err := unix.Read(fd, page[:])
-	return string(page[:max(n, 0)]), err
 }

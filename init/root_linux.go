@@ -172,7 +172,7 @@ func (r *daemonRoot) addDev(d abi.Daemon) error {
 	}
 	r.mounts = append(r.mounts, attach{fd, "dev"})
 	if len(d.Devices) > 0 && !isNative() { // whose /dev is what the tests have put there
-		if err := makeNodes("/sys", "/dev"); err != nil {
+		if err := makeNodes("/sys", "/dev", d.Devices); err != nil {
 			return err
 		}
 	}
