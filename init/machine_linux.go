@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,22 +72,37 @@ func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine,
 		return nil, err
 	}
 	var cast []daemonTier
+	mounted := mountPoints(s)
 	for _, d := range s.Daemons {
 		kept, err := m.newDaemon(d)
 		if err != nil {
 			return nil, fmt.Errorf("daemon %s: %w", d.Name, err)
 		}
 		m.daemons[daemonName(d.Name)] = kept
-		cast = append(cast, tierOf(d))
+		cast = append(cast, tierOf(d, mounted))
 	}
 	m.fleet = newFleet(cast)
 	return m, nil
 }
 
-// tierOf is what the fleet must know of d.
-func tierOf(d abi.Daemon) daemonTier {
+// mountPoints are the directories on which daemons mount for the whole machine.
+func mountPoints(s *abi.System) []string {
+	var all []string
+	for _, d := range s.Daemons {
+		all = append(all, d.Mount...)
+	}
+	return all
+}
+
+// tierOf is what the fleet must know of d, where others mount on mounted.
+func tierOf(d abi.Daemon, mounted []string) daemonTier {
+	needs := func(path string) bool {
+		return slices.ContainsFunc(mounted, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") })
+	}
 	return daemonTier{
 		name: daemonName(d.Name), tier: d.Tier, binary: binaryOf(d), mounts: len(d.Mount) > 0,
+		free: !slices.ContainsFunc(slices.Concat(d.Read, d.Write), needs),
+		last: d.Last,
 		conduct: conduct{
 			onRequest: d.OnRequest, alone: d.Alone, foreign: d.Foreign != nil,
 			grace: time.Duration(d.Limits.StopSeconds) * time.Second, domain: daemonName(d.Domain),

@@ -83,6 +83,10 @@ func cast(t *testing.T, words []string) []daemonTier {
 			switch option {
 			case "mounts":
 				d.mounts = true
+			case "free":
+				d.free = true
+			case "last":
+				d.last = true
 			case "request":
 				d.onRequest = true
 			case "alone":

@@ -15,6 +15,9 @@ const (
 	// stuckTimeout is how long a tier is waited for after its last SIGKILL was due:
 	// a process that does not end then hangs in the kernel.
 	stuckTimeout = 7 * time.Second
+	// lastLongest is how long those that start last wait for the others: as long as a
+	// start may take.
+	lastLongest = abi.ReadyTimeout
 )
 
 // fleet is all daemons in their tiers. It is as pure as step.
@@ -22,6 +25,9 @@ type fleet struct {
 	units  []unit
 	tiers  []int  // of units, same order
 	mounts []bool // of units: a root made before it is ready lacks what it mounts
+	free   []bool // of units: nothing that others mount is in its root
+	last   []bool // of units: it starts when nobody else is starting
+	all    bool   // those too have been started, if there are any
 	tier   int    // highest that has been started, or being stopped
 	since  time.Time
 	ending bool
@@ -40,7 +46,10 @@ func newFleet(daemons []daemonTier) *fleet {
 		f.units = append(f.units, u)
 		f.tiers = append(f.tiers, d.tier)
 		f.mounts = append(f.mounts, d.mounts)
+		f.free = append(f.free, d.free)
+		f.last = append(f.last, d.last)
 	}
+	f.all = !slices.Contains(f.last, true)
 	return f
 }
 
@@ -50,6 +59,8 @@ type daemonTier struct {
 	tier   int
 	binary string
 	mounts bool
+	free   bool
+	last   bool
 	conduct
 }
 
@@ -62,12 +73,20 @@ func (f *fleet) unit(name daemonName) *unit {
 	return nil
 }
 
-// boot starts the lowest tier; the others follow by themselves. Callers wait in
-// the sockets of daemons that are not there yet, so a tier waits for the ones
-// below only where these mount what is to be in its daemons' roots.
+// boot starts the lowest tier and all that need nothing of what daemons mount; the
+// others follow by themselves. Callers wait in the sockets of daemons that are not there
+// yet, so a tier waits for the ones below only where these mount what is to be in its
+// daemons' roots. Those that start last leave the others the processors, and the disk
+// that programs are read from.
 func (f *fleet) boot(now time.Time) []action {
 	f.tier, f.since = slices.Min(f.tiers), now
-	return append(f.each(f.tier, evStart, now), f.proceed(now)...)
+	actions := f.each(f.tier, evStart, now)
+	for i, u := range f.units {
+		if f.free[i] && !f.last[i] && u.state == down {
+			actions = append(actions, f.step(i, event{what: evStart}, now)...)
+		}
+	}
+	return append(actions, f.proceed(now)...)
 }
 
 // end begins to stop everything, the highest tier first.
@@ -100,11 +119,11 @@ func (f *fleet) tick(now time.Time) []action {
 	return append(actions, f.proceed(now)...)
 }
 
-// each gives the units of a tier the same event.
+// each gives the units of a tier the same event, but does not start those that start last.
 func (f *fleet) each(tier int, what eventKind, now time.Time) []action {
 	var all []action
 	for i := range f.units {
-		if f.tiers[i] == tier {
+		if f.tiers[i] == tier && !(what == evStart && f.last[i]) {
 			all = append(all, f.step(i, event{what: what}, now)...)
 		}
 	}
@@ -123,9 +142,9 @@ func (f *fleet) proceed(now time.Time) []action {
 		if i == len(order) {
 			if f.ending {
 				f.halted = true
-				actions = append(actions, action{what: actHalt})
+				return append(actions, action{what: actHalt})
 			}
-			return actions
+			return append(actions, f.startLast(now)...)
 		}
 		f.tier, f.since = order[i], now
 		what := evStart
@@ -135,6 +154,25 @@ func (f *fleet) proceed(now time.Time) []action {
 		actions = append(actions, f.each(f.tier, what, now)...)
 	}
 	return actions
+}
+
+// startLast starts those that start last, one after the other, while nobody else is starting.
+func (f *fleet) startLast(now time.Time) []action {
+	if f.all || f.starting() && !due(f.patience(), now) {
+		return nil
+	}
+	for i, u := range f.units {
+		if f.last[i] && u.state == down {
+			f.since = now
+			return f.step(i, event{what: evStart}, now)
+		}
+	}
+	f.all = true
+	return nil
+}
+
+func (f *fleet) starting() bool {
+	return slices.ContainsFunc(f.units, func(u unit) bool { return u.state == starting })
 }
 
 // settled says whether the tier keeps nobody waiting any more: at boot by what
@@ -160,8 +198,10 @@ func (f *fleet) patience() time.Time {
 		return time.Time{}
 	case f.ending:
 		return f.since.Add(f.grace() + stuckTimeout)
-	case f.tier == slices.Max(f.tiers):
+	case f.tier == slices.Max(f.tiers) && f.all:
 		return time.Time{}
+	case f.tier == slices.Max(f.tiers):
+		return f.since.Add(lastLongest)
 	}
 	return f.since.Add(tierPatience)
 }

@@ -93,6 +93,9 @@ func (m *Manifest) check() []error {
 	if m.Only != "" && m.Only != "dev" && m.Only != "test" {
 		wrong("only = %q: \"dev\" or \"test\"", m.Only)
 	}
+	if m.Last != "" && m.Request != "" {
+		wrong("last: it does not start at boot at all, but when somebody asks (request); drop one of them")
+	}
 	m.checkRights(wrong)
 	m.checkPaths(wrong)
 	m.checkLimits(wrong)

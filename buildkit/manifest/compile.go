@@ -88,7 +88,7 @@ func (b *Build) daemon(m *Manifest) abi.Daemon {
 		Read: sortedKeys(m.Read), Write: sortedKeys(m.Write), Mount: sortedKeys(m.Mount),
 		UserNS: m.userNS(), Syscalls: sortedKeys(m.Syscalls), Logs: m.Logs != "",
 		Limits: m.Limits.compile(),
-		From:   sortedKeys(m.From), Gives: b.gives(m), OnRequest: m.Request != "", Alone: m.Alone != "", Domain: m.Domain,
+		From:   sortedKeys(m.From), Gives: b.gives(m), OnRequest: m.Request != "", Last: m.Last != "", Alone: m.Alone != "", Domain: m.Domain,
 	}
 	if _, host := m.Network["host"]; host {
 		d.Network = "host"

@@ -23,6 +23,7 @@ type Manifest struct {
 	Gateway  string `toml:"gateway"`  // reason to call every method that has a role
 	Logs     string `toml:"logs"`     // reason to read every daemon's log
 	Request  string `toml:"request"`  // reason to start only when somebody asks PID 1 to
+	Last     string `toml:"last"`     // reason to start at boot only when nobody else is starting
 	Alone    string `toml:"alone"`    // reason why two processes cannot run side by side
 	Domain   string `toml:"domain"`   // runs in the namespaces of this daemon's first process; its own name: it makes them
 

@@ -15,6 +15,7 @@ const good = `
 name = "exampled"
 user = 150
 tier = 5
+last = "nobody waits for it"
 [calls]
 network = ["ListLinks"]
 [read]
@@ -134,6 +135,7 @@ func TestBrokenManifestsSayWhatWouldBeRight(t *testing.T) {
 		{"own giver", `[read]`, "[from]\nexampled = \"keys\"\n[read]", `[from] exampled: a daemon hands nothing to itself`},
 		{"foreign giver", `[read]`, "[from]\nserver = \"keys\"\n[read]", `[from] server is a program that others wrote: it hands nothing on`},
 		{"giver without reason", `[read]`, "[from]\nnetworkd = \"\"\n[read]", `[from] networkd has no reason`},
+		{"last of none", `tier = 5`, "tier = 5\nrequest = \"asked\"", `last: it does not start at boot at all`},
 		{"files", `pids = 16`, "pids = 16\nfiles = 3", `[limits] files = 3: 64 to 1048576, or drop the line`},
 		{"stop", `pids = 16`, "pids = 16\nstop = \"30\"", `[limits] stop = "30": whole seconds up to 2m0s, such as "30s"`},
 		{"endless stop", `pids = 16`, "pids = 16\nstop = \"1h\"", `[limits] stop = "1h": whole seconds up to 2m0s`},
@@ -241,6 +243,9 @@ func TestForeignProgramsAreCompiled(t *testing.T) {
 	}
 	if !sameJSON(t, server, want) {
 		t.Errorf("server is %+v\nwant %+v", server, want)
+	}
+	if !daemons["exampled"].Last || server.Last {
+		t.Error("exampled has a reason to start last; server has none")
 	}
 	if !daemons["networkd"].Gives || daemons["exampled"].Gives {
 		t.Error("networkd, which others name in [from], gives; exampled does not")

@@ -117,6 +117,7 @@ type Daemon struct {
 
 	From      []string `json:"from,omitempty"`       // who writes for it: it reads ShareDir/GIVER/NAME
 	Gives     bool     `json:"gives,omitempty"`      // derived: it writes ShareDir/NAME/RECEIVER, one for each that names it in From
+	Last      bool     `json:"last,omitempty"`       // started at boot when nobody else is starting
 	OnRequest bool     `json:"on_request,omitempty"` // started when somebody asks PID 1 to (StartProgram), not at boot
 	Alone     bool     `json:"alone,omitempty"`      // never two processes side by side: a restart stops the first before it starts the second
 	Foreign   *Foreign `json:"foreign,omitempty"`    // a program that knows nothing of this package
