@@ -186,6 +186,7 @@ func (m *machine) supervise() ending {
 	clock := time.NewTimer(0)
 	rest := time.NewTicker(restInterval)
 	defer rest.Stop()
+	var keeper footprint.Keeper
 	m.perform(m.fleet.boot(time.Now()))
 	for !m.fleet.halted {
 		if at := m.fleet.wake(); at.IsZero() {
@@ -203,7 +204,7 @@ func (m *machine) supervise() ending {
 		case <-clock.C:
 			m.perform(m.fleet.tick(time.Now()))
 		case <-rest.C:
-			footprint.DropProgram()
+			keeper.Shrink()
 		}
 	}
 	m.launcher.groups.close()

@@ -81,6 +81,19 @@ func (p *Peer) Invoke(ctx context.Context, m *Method, request, response proto.Me
 	}
 }
 
+// Told returns c, but that worked is called after each unary call.
+func Told(c Conn, worked func()) Conn { return toldConn{c, worked} }
+
+type toldConn struct {
+	Conn
+	worked func()
+}
+
+func (c toldConn) Invoke(ctx context.Context, m *Method, request, response proto.Message) error {
+	defer c.worked()
+	return c.Conn.Invoke(ctx, m, request, response)
+}
+
 // Open implements Conn. A stream has a connection of its own.
 func (p *Peer) Open(ctx context.Context, m *Method, request proto.Message) (Stream, error) {
 	for {

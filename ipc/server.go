@@ -41,6 +41,7 @@ type Refusal func(caller, method string)
 // one caller. Register services first, then Listen, then Drain once.
 type Server struct {
 	refused  Refusal
+	worked   func() // told after each unary call
 	services map[string]*ttrpc.ServiceDesc
 
 	handlers chan struct{} // holds one for every unary call that is worked on
@@ -67,11 +68,14 @@ func NewServer(refused Refusal) *Server {
 	if refused == nil {
 		refused = func(string, string) {}
 	}
-	s := &Server{refused: refused, services: map[string]*ttrpc.ServiceDesc{}, handlers: make(chan struct{}, maxHandlers), conns: map[*servedConn]struct{}{}}
+	s := &Server{refused: refused, worked: func() {}, services: map[string]*ttrpc.ServiceDesc{}, handlers: make(chan struct{}, maxHandlers), conns: map[*servedConn]struct{}{}}
 	s.gone.L = &s.mu
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s
 }
+
+// Told has worked called after each unary call. To be called before Listen.
+func (s *Server) Told(worked func()) { s.worked = worked }
 
 // RegisterService implements Registrar.
 func (s *Server) RegisterService(name string, desc *ttrpc.ServiceDesc) {
@@ -166,6 +170,7 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 			case <-ctx.Done():
 				return nil, status.FromContextError(ctx.Err()).Err()
 			}
+			defer s.worked()
 			answer, err := m(ctx, unmarshal)
 			if err != nil {
 				return nil, err

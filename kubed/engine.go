@@ -64,16 +64,21 @@ type engine struct {
 // applyAgain is when objects are applied again, should somebody have changed them.
 const applyAgain = time.Hour
 
-// lookAgain is when PID 1 is asked without an occasion: who ended and is back before
-// its next health check would otherwise not have been restarted, for whoever asks kubed.
-const lookAgain = healthLook
-
 func newEngine(now time.Time, was pin) *engine {
 	e := &engine{began: now, pin: was, nodeSince: now}
 	for _, s := range specifications {
 		e.parts = append(e.parts, &part{specification: s, since: now, begun: now})
 	}
 	return e
+}
+
+// round is when those are asked that are well, all together, so that kubed rests in
+// between: healthLook from now, or half as much more or less. PID 1 is asked too: who
+// ended and is back before its next health check would otherwise not have been
+// restarted, for whoever asks kubed.
+func (e *engine) round(now time.Time) time.Time {
+	rounds := (now.Sub(e.began) + healthLook*3/2) / healthLook
+	return e.began.Add(rounds * healthLook)
 }
 
 // settle brings everything one step nearer to where it should be.

@@ -112,7 +112,7 @@ func (e *engine) appliedThem(now time.Time, all []render.Object, err error) []ac
 // checkedIt: a health check has been answered.
 func (e *engine) checkedIt(now time.Time, name partName, h health) []action {
 	p := e.part(name)
-	p.checkedIt(now, h)
+	p.checkedIt(now, e.round(now), h)
 	if h.problem != "" && p.proven {
 		e.lookSoon(now)
 	}
@@ -129,7 +129,7 @@ func (e *engine) lookSoon(now time.Time) {
 
 // seen: what PID 1 says of the parts; asked is when it was asked.
 func (e *engine) seen(now, asked time.Time, all map[partName]process, err error) []action {
-	e.looks.busy, e.looks.due = false, now.Add(lookAgain)
+	e.looks.busy, e.looks.due = false, e.round(now)
 	if err != nil {
 		e.looks.due = now.Add(slowLook)
 		return e.settle(now)
@@ -178,7 +178,7 @@ type nodeIs struct {
 
 func (e *engine) nodeSeen(now time.Time, n nodeIs, err error) []action {
 	e.nodeAsks.busy = false
-	e.nodeAsks.due = now.Add(healthLook)
+	e.nodeAsks.due = e.round(now)
 	if err != nil {
 		e.nodeFailed++
 		n = nodeIs{e.nodeReady && e.nodeFailed < doubts, err.Error(), e.labelled}

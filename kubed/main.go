@@ -23,6 +23,7 @@ func setup(_ context.Context, d *kit.Daemon) error {
 		network: network.NewClient(d.Peer("network")), pods: pods.NewClient(d.Peer("pods")), trust: trust.NewClient(d.Peer("trust")),
 	}
 	s := newServer(p, f, newLocal(f), d.Log)
+	s.worked = d.Worked
 	kube.Register(d.IPC, s)
 	d.Go("decide", s.decide)
 	d.Go("follow the configuration", s.follow)

@@ -137,13 +137,13 @@ type health struct {
 	almost  bool   // it works all the same
 }
 
-// checkedIt takes what a health check said.
-func (p *part) checkedIt(now time.Time, h health) {
+// checkedIt takes what a health check said; again is when a healthy part is asked next.
+func (p *part) checkedIt(now, again time.Time, h health) {
 	p.checks.busy = false
 	if h.problem == "" {
 		p.failed = 0
 		p.set(now, true, "")
-		p.checks.due = now.Add(healthLook)
+		p.checks.due = again
 		return
 	}
 	p.failed++

@@ -42,6 +42,7 @@ type server struct {
 	events  chan event
 	doing   sync.WaitGroup // actions that have been begun
 	wanted  chan struct{}  // closed when there is a cluster
+	worked  func()         // told after each action
 
 	mu     sync.Mutex // guards engine
 	engine *engine
@@ -59,7 +60,7 @@ func newServer(p peers, f files, c cluster, log *slog.Logger) *server {
 	if err != nil {
 		log.Warn("it gets a new name", "error", err.Error())
 	}
-	return &server{peers: p, files: f, cluster: c, log: log, events: make(chan event), wanted: make(chan struct{}), engine: newEngine(time.Now(), was)}
+	return &server{peers: p, files: f, cluster: c, log: log, events: make(chan event), wanted: make(chan struct{}), engine: newEngine(time.Now(), was), worked: func() {}}
 }
 
 // decide is the one goroutine that tells the engine what happens; what the engine
@@ -127,6 +128,7 @@ func (s *server) put(ctx context.Context, e event) {
 
 // perform does one thing and returns how that went.
 func (s *server) perform(ctx context.Context, a action) event {
+	defer s.worked()
 	timeout := actTimeout
 	switch a.(type) {
 	case check, askNode, look:

@@ -8,8 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +34,9 @@ type Daemon struct {
 	stops   []func(context.Context)
 	failed  chan error // of the first job or listener that ended with one
 	running sync.WaitGroup
+
+	started atomic.Bool // it has given its first sign of life
+	quiet   *time.Timer // fires when nothing has happened for a moment
 }
 
 // served is one socket with the caller it belongs to.
@@ -55,8 +58,10 @@ type job struct {
 
 // newDaemon takes over the descriptors that spec names.
 func newDaemon(spec abi.Spec, log *slog.Logger) (*Daemon, error) {
-	d := &Daemon{Spec: spec, Log: log, failed: make(chan error, 1), listeners: map[string]net.Listener{}}
+	d := &Daemon{Spec: spec, Log: log, failed: make(chan error, 1), listeners: map[string]net.Listener{}, quiet: time.NewTimer(quietFor)}
+	d.quiet.Stop()
 	d.server = ipc.NewServer(func(caller, method string) { log.Warn("call refused", "caller", caller, "method", method) })
+	d.server.Told(d.Worked)
 	d.IPC = d.server
 	for i, desc := range spec.Descriptors {
 		if err := d.take(abi.FirstFD+i, desc); err != nil {
@@ -105,7 +110,7 @@ func callerOf(all []abi.Caller, desc abi.Descriptor) ipc.Caller {
 // Peer returns a connection to a service that [calls] names. It connects when
 // first used; use it after setup, unless setup really cannot do without.
 func (d *Daemon) Peer(service string) ipc.Conn {
-	return ipc.NewPeer(service, filepath.Join(abi.SocketDir, service))
+	return ipc.Told(ipc.NewPeer(service, filepath.Join(abi.SocketDir, service)), d.Worked)
 }
 
 // Go starts f once the daemon is sealed. Its context ends on SIGTERM. If f
@@ -159,16 +164,21 @@ func (d *Daemon) fail(err error) {
 	}
 }
 
-// beat gives signs of life until SIGTERM (nil) or the first failure.
+// beat gives signs of life until SIGTERM (nil) or the first failure, and makes the
+// process small whenever it rests.
 func (d *Daemon) beat(ctx context.Context) error {
 	tick := time.NewTicker(abi.WatchdogInterval)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	var keeper footprint.Keeper
+	for n := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-d.failed:
 			return err
+		case <-d.quiet.C:
+			keeper.Shrink()
+			continue
 		case <-tick.C:
 		}
 		for _, f := range d.alive {
@@ -177,23 +187,29 @@ func (d *Daemon) beat(ctx context.Context) error {
 		if err := notify(""); err != nil && err != syscall.EAGAIN {
 			return fmt.Errorf("give PID 1 a sign of life: %w", err)
 		}
-		shrink(n)
+		if n++; n%shrinkBeats == 1 {
+			keeper.Shrink()
+		} else {
+			footprint.DropProgram()
+		}
+		d.started.Store(true)
 	}
 }
 
-// freeBeats is every how many signs of life a daemon gives the free pages of its heap
-// back, which costs a collection, a millisecond or two; the first time when starting is
-// over. Each minute: what a node's start took is then not held for long after it.
-const freeBeats = 20
+// shrinkBeats is how many signs of life there are between two moments at which a daemon
+// that never rests is made small.
+const shrinkBeats = 20
 
-// shrink gives back to the kernel what is not in use, just before the daemon sleeps:
-// the program's own pages each time, since all that costs is to map again, from the
-// page cache, the few that are wanted.
-func shrink(beat int) {
-	if beat%freeBeats == 1 {
-		debug.FreeOSMemory()
+// quietFor is how long nothing happens in a daemon that rests: longer than a caller
+// takes from one call to its next.
+const quietFor = 300 * time.Millisecond
+
+// Worked tells that the daemon has just done something, and holds pages that it will not
+// want for a while. Calls, its own and those of others, tell by themselves.
+func (d *Daemon) Worked() {
+	if d.started.Load() { // while all daemons start, others need the processor more
+		d.quiet.Reset(quietFor)
 	}
-	footprint.DropProgram()
 }
 
 // finish answers what has been asked and waits for the jobs to end.

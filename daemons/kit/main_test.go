@@ -184,6 +184,46 @@ func TestGivesSignsOfLife(t *testing.T) {
 	c.waitLine(t, "alive") // what OnBeat was given was asked before
 }
 
+// What a call has used is given back long before the runtime would collect by itself.
+func TestGivesBackAfterACall(t *testing.T) {
+	c := start(t, "wastes")
+	c.ready(t)
+	for range 2 { // by then it is not starting any more
+		if _, err := c.notify.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := c.anonymous(t)
+	if _, err := kube.NewClient(c.peer).GetStatus(t.Context(), &kube.GetStatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(15 * time.Second)
+	for c.anonymous(t) > before+wasted/2 {
+		if time.Now().After(deadline) {
+			t.Fatalf("it holds %d kB of its own, and held %d before the call", c.anonymous(t)>>10, before>>10)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// wasted is what the call to "wastes" uses, in bytes.
+const wasted = 16 << 20
+
+// anonymous returns how much memory the process has that is not a file's, in bytes.
+func (c *child) anonymous(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
+	var kilobytes int
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		t.Fatalf("%v in\n%s", err, status)
+	}
+	return kilobytes << 10
+}
+
 func TestSealedThreadsAreRefused(t *testing.T) {
 	c := start(t, "abuses")
 	c.ready(t)

@@ -3,6 +3,7 @@ package footprint
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -32,3 +33,35 @@ func TestPagesOfTheProgramComeBack(t *testing.T) {
 	}
 	DropProgram() // and all that follows runs from pages that have to come back
 }
+
+// The garbage of a burst is gone after the first rest that is worth it, and a program
+// that allocates next to nothing is left alone.
+func TestShrink(t *testing.T) {
+	var k Keeper
+	collections := func() uint32 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.NumForcedGC
+	}
+	k.Shrink()
+	for range 64 {
+		sink = make([]byte, 64<<10)
+	}
+	sink = nil
+	before := collections()
+	k.Shrink()
+	if n := collections() - before; n != 1 {
+		t.Errorf("%d collections after a burst, want 1", n)
+	}
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapInuse > 2<<20 {
+		t.Errorf("%d bytes of the heap are in use after the burst of 4 MiB", m.HeapInuse)
+	}
+	k.Shrink()
+	if n := collections() - before; n != 1 {
+		t.Errorf("%d collections, want no other after nothing", n)
+	}
+}
+
+// sink keeps what the test allocates from the stack.
+var sink []byte

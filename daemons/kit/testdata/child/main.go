@@ -27,6 +27,19 @@ var children = map[string]func(context.Context, *kit.Daemon) error{
 		kube.Register(d.IPC, kubeServer{asked: func() {}})
 		return nil
 	},
+	"wastes": func(_ context.Context, d *kit.Daemon) error {
+		kube.Register(d.IPC, kubeServer{asked: func() {
+			all := make([][]byte, 16)
+			for i := range all {
+				all[i] = make([]byte, 1<<20)
+				for j := range all[i] {
+					all[i][j] = 1
+				}
+			}
+			d.Log.Info("used", "bytes", len(all)*len(all[0]))
+		}})
+		return nil
+	},
 	"misconfigured": func(context.Context, *kit.Daemon) error { return kit.Misconfigured(errors.New("no such disk")) },
 	"unwanted": func(context.Context, *kit.Daemon) error {
 		return fmt.Errorf("look for a screen: %w", kit.Unwanted(errors.New("none")))
