@@ -73,6 +73,18 @@ func TestUSBBoot(t *testing.T) {
 		t.Errorf("addresses %v: want one by DHCP", addresses.Addresses)
 	}
 
+	links, err := network.NewClient(r.Admin).ListLinks(ctx, &network.ListLinksRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range links.Links {
+		names = append(names, l.Name)
+	}
+	if len(names) != 2 { // the machine has one card
+		t.Errorf("links %v: want lo and the network card, and none that nobody made", names)
+	}
+
 	if _, err := r.Machine0().Shutdown(ctx, &machine.ShutdownRequest{}); err != nil {
 		t.Fatal(err)
 	}
