@@ -34,19 +34,32 @@ type probeServer struct{ m *machine }
 // maxRead is the largest file that ReadFile returns.
 const maxRead = 1 << 20
 
+// maxRest keeps a call shorter than the deadline that it may have.
+const maxRest = 30 * time.Second
+
 // ListProcesses implements pb.Server.
-func (s *probeServer) ListProcesses(ctx context.Context, _ *pb.ListProcessesRequest) (*pb.ListProcessesResponse, error) {
+func (s *probeServer) ListProcesses(ctx context.Context, request *pb.ListProcessesRequest) (*pb.ListProcessesResponse, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(min(time.Duration(request.RestMs)*time.Millisecond, maxRest)):
+	}
 	var owners map[string]string
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
+	shares := make([]uint64, len(dirs))
+	for i, dir := range dirs { // PID 1 is the first
+		shares[i] = procDir(dir).pss()
+	}
 	if err := s.m.ask(ctx, func() { owners = s.m.owners() }); err != nil {
 		return nil, err
 	}
 	answer := &pb.ListProcessesResponse{}
-	for _, dir := range dirs {
+	for i, dir := range dirs {
 		if p := readProcess(procDir(dir)); p != nil {
+			p.PssBytes = shares[i]
 			p.Daemon = owners[filepath.Base(p.Cgroup)]
 			if p.Pid == 1 {
 				p.Daemon = "init"
@@ -82,7 +95,7 @@ func readProcess(dir procDir) *pb.Process {
 		Uids: st.numbers("Uid"), Gids: st.numbers("Gid"), Groups: st.numbers("Groups"),
 		Capabilities: map[string]uint64{}, Namespaces: dir.namespaces(),
 		Seccomp: number(st["Seccomp"]), SeccompFilters: number(st["Seccomp_filters"]), NoNewPrivs: st["NoNewPrivs"] == "1",
-		Executable: executable, PssBytes: dir.pss(),
+		Executable: executable,
 	}
 	for _, key := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 		p.Capabilities[key] = uint64(st.capabilities(key))

@@ -26,7 +26,10 @@ const (
 )
 
 type ListProcessesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long to wait before looking, at most 30 s: who carries the call, PID 1 too, is
+	// at rest again by then. Each one's memory is read before anything else is.
+	RestMs        uint32 `protobuf:"varint,1,opt,name=rest_ms,json=restMs,proto3" json:"rest_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -59,6 +62,13 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
 	return file_ipc_probe_probe_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ListProcessesRequest) GetRestMs() uint32 {
+	if x != nil {
+		return x.RestMs
+	}
+	return 0
 }
 
 type ListProcessesResponse struct {
@@ -673,8 +683,9 @@ var File_ipc_probe_probe_proto protoreflect.FileDescriptor
 
 const file_ipc_probe_probe_proto_rawDesc = "" +
 	"\n" +
-	"\x15ipc/probe/probe.proto\x12\x0fdactyl.probe.v1\x1a\x13ipc/auth/auth.proto\"\x16\n" +
-	"\x14ListProcessesRequest\"O\n" +
+	"\x15ipc/probe/probe.proto\x12\x0fdactyl.probe.v1\x1a\x13ipc/auth/auth.proto\"/\n" +
+	"\x14ListProcessesRequest\x12\x17\n" +
+	"\arest_ms\x18\x01 \x01(\rR\x06restMs\"O\n" +
 	"\x15ListProcessesResponse\x126\n" +
 	"\tprocesses\x18\x01 \x03(\v2\x18.dactyl.probe.v1.ProcessR\tprocesses\"\xad\x05\n" +
 	"\aProcess\x12\x10\n" +

@@ -37,13 +37,11 @@ func memory(ctx context.Context, b *bench) ([]result, error) {
 		return nil, err
 	}
 	// A daemon that has just done something maps more of its program than one that
-	// rests, and each has its own hour: looking itself wakes two of them.
+	// rests, and each has its own hour. Who carries the question has rested again when
+	// the machine looks.
 	var looks []float64
 	for range looksAtMemory {
-		if err := sleep(ctx, betweenLooks); err != nil {
-			return nil, err
-		}
-		all, err := client.ListProcesses(ctx, &probe.ListProcessesRequest{})
+		all, err := client.ListProcesses(ctx, &probe.ListProcessesRequest{RestMs: uint32(betweenLooks / time.Millisecond)})
 		if err != nil {
 			return nil, err
 		}
