@@ -97,7 +97,7 @@ func mountPoints(s *abi.System) []string {
 // tierOf is what the fleet must know of d, where others mount on mounted.
 func tierOf(d abi.Daemon, mounted []string) daemonTier {
 	needs := func(path string) bool {
-		return slices.ContainsFunc(mounted, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") })
+		return slices.ContainsFunc(mounted, func(m string) bool { return within(path, m) || within(m, path) })
 	}
 	return daemonTier{
 		name: daemonName(d.Name), tier: d.Tier, binary: binaryOf(d), mounts: len(d.Mount) > 0,
@@ -109,6 +109,8 @@ func tierOf(d abi.Daemon, mounted []string) daemonTier {
 		},
 	}
 }
+
+func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 // binaryOf is the file of the image that d is.
 func binaryOf(d abi.Daemon) string {

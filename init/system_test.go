@@ -72,3 +72,21 @@ func TestListenNameIsTheManifests(t *testing.T) {
 		}
 	}
 }
+
+// Whose root has something of a volume waits until it is mounted.
+func TestWhoNeedsNothingMounted(t *testing.T) {
+	mounted := mountPoints(&abi.System{Daemons: []abi.Daemon{{Mount: []string{"/state", "/var"}}}})
+	for _, c := range []struct {
+		read, write []string
+		free        bool
+	}{
+		{nil, nil, true},
+		{[]string{"/etc/dactyl/routes.json", "/various"}, []string{"/run/logd"}, true},
+		{nil, []string{"/state/trustd"}, false},
+		{[]string{"/var"}, nil, false},
+	} {
+		if got := tierOf(abi.Daemon{Read: c.read, Write: c.write}, mounted).free; got != c.free {
+			t.Errorf("reads %v, writes %v: free is %v", c.read, c.write, got)
+		}
+	}
+}
