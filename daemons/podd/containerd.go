@@ -65,7 +65,7 @@ type containerd struct {
 func newContainerd(socket string) (*containerd, error) {
 	conn, err := grpc.NewClient("unix:"+socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's owner and group are its protection
-		grpc.WithReadBufferSize(readBuffer), grpc.WithSharedWriteBuffer(true), grpc.WithIdleTimeout(0),
+		grpc.WithReadBufferSize(readBuffer), grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second}}),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			return call(inNamespace(ctx), method, in, out, c, opts...)

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -317,7 +318,7 @@ func (f *fixture) gateway(t testing.TB) *server {
 		t.Fatal(err)
 	}
 	k := newKeeper(f.ca.issue("127.0.0.1"), time.Now, logger)
-	s := newServer(&gateway{table: tab, now: time.Now, log: logger, arriving: newArrivals(testArrival)}, newSchema(protoregistry.GlobalFiles, tab), k, newGate(again(t, f.port), logger))
+	s := newServer(&gateway{table: tab, now: time.Now, log: logger, arriving: newArrivals(testArrival)}, newSchema(func() (protodesc.Resolver, error) { return protoregistry.GlobalFiles, nil }, tab), k, newGate(again(t, f.port), logger))
 	ctx, cancel := context.WithCancel(context.Background())
 	var jobs sync.WaitGroup
 	jobs.Go(func() { k.keep(ctx) })

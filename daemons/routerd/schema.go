@@ -4,18 +4,20 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// schema is what reflection tells: the services of the table and the files
-// that describe them.
+// schema is what reflection tells: the services of the table and the files that describe
+// them, which are read when somebody asks. Few do, and they hold most of a megabyte.
 type schema struct {
-	files    *protoregistry.Files
+	files    func() (protodesc.Resolver, error)
 	services map[string]grpc.ServiceInfo
 }
 
@@ -24,18 +26,24 @@ func readSchema(path string, t table) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := new(descriptorpb.FileDescriptorSet)
-	if err := proto.Unmarshal(b, set); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	files, err := protodesc.NewFiles(set)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return newSchema(files, t), nil
+	return newSchema(sync.OnceValues(func() (protodesc.Resolver, error) {
+		files, err := parseFiles(b)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		return files, nil
+	}), t), nil
 }
 
-func newSchema(files *protoregistry.Files, t table) *schema {
+func parseFiles(b []byte) (*protoregistry.Files, error) {
+	set := new(descriptorpb.FileDescriptorSet)
+	if err := proto.Unmarshal(b, set); err != nil {
+		return nil, err
+	}
+	return protodesc.NewFiles(set)
+}
+
+func newSchema(files func() (protodesc.Resolver, error), t table) *schema {
 	s := &schema{files: files, services: map[string]grpc.ServiceInfo{}}
 	for path := range t {
 		service, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -46,3 +54,21 @@ func newSchema(files *protoregistry.Files, t table) *schema {
 
 // GetServiceInfo implements reflection.ServiceInfoProvider.
 func (s *schema) GetServiceInfo() map[string]grpc.ServiceInfo { return s.services }
+
+// FindFileByPath implements protodesc.Resolver.
+func (s *schema) FindFileByPath(path string) (protoreflect.FileDescriptor, error) {
+	files, err := s.files()
+	if err != nil {
+		return nil, err
+	}
+	return files.FindFileByPath(path)
+}
+
+// FindDescriptorByName implements protodesc.Resolver.
+func (s *schema) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	files, err := s.files()
+	if err != nil {
+		return nil, err
+	}
+	return files.FindDescriptorByName(name)
+}

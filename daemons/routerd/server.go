@@ -70,7 +70,7 @@ func newServer(g *gateway, s *schema, k *keeper, at *gate) *server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 	)
 	healthpb.RegisterHealthServer(out.grpc, out.health) // "" is SERVING: whoever can ask has seen a certificate
-	about := reflection.ServerOptions{Services: s, DescriptorResolver: s.files}
+	about := reflection.ServerOptions{Services: s, DescriptorResolver: s}
 	reflectionpb.RegisterServerReflectionServer(out.grpc, reflection.NewServerV1(about))
 	reflectionalphapb.RegisterServerReflectionServer(out.grpc, reflection.NewServer(about))
 	return out
