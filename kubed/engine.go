@@ -52,6 +52,9 @@ type engine struct {
 	applied  string // the objects that are in the cluster
 	applies  job
 
+	watched  time.Time // when somebody last asked how all are
+	freshens time.Time // when he had all asked at once
+
 	nodeAsks   job
 	nodeFailed int
 	nodeReady  bool
@@ -72,13 +75,56 @@ func newEngine(now time.Time, was pin) *engine {
 	return e
 }
 
-// round is when those are asked that are well, all together, so that kubed rests in
-// between: healthLook from now, or half as much more or less. PID 1 is asked too: who
-// ended and is back before its next health check would otherwise not have been
-// restarted, for whoever asks kubed.
+// round is when those are asked that are well, all together, so that kubed, and who
+// answers for them, rest in between: a look's time from now, or half as much more or
+// less. PID 1 is asked too: who ended and is back before its next health check would
+// otherwise not have been restarted, for whoever asks kubed.
 func (e *engine) round(now time.Time) time.Time {
-	rounds := (now.Sub(e.began) + healthLook*3/2) / healthLook
-	return e.began.Add(rounds * healthLook)
+	look := healthLook
+	if e.calm(now) {
+		look = calmLook
+	}
+	rounds := (now.Sub(e.began) + look*3/2) / look
+	return e.began.Add(rounds * look)
+}
+
+// calm says that all has been well for a while and that nobody watches.
+func (e *engine) calm(now time.Time) bool {
+	last := latest(e.watched, e.nodeSince)
+	for _, p := range e.parts {
+		if !p.healthy {
+			return false
+		}
+		last = latest(last, p.since)
+	}
+	return e.nodeReady && now.Sub(last) >= calming
+}
+
+// watch: somebody asks how all are, and will soon ask again. What is known may be as
+// old as calmLook, so all are asked now.
+func (e *engine) watch(now time.Time) []action {
+	if e.calm(now) {
+		e.freshens = now
+		for _, j := range e.questions() {
+			j.due = earliest(j.due, now)
+		}
+	}
+	e.watched = now
+	return e.settle(now)
+}
+
+// asksAll says that the answers to watch's questions are not all there.
+func (e *engine) asksAll() bool {
+	return slices.ContainsFunc(e.questions(), func(j *job) bool { return j.busy && !j.begun.After(e.freshens) })
+}
+
+// questions are all that is asked again and again.
+func (e *engine) questions() []*job {
+	all := []*job{&e.looks, &e.nodeAsks}
+	for _, p := range e.parts {
+		all = append(all, &p.checks)
+	}
+	return all
 }
 
 // settle brings everything one step nearer to where it should be.

@@ -38,7 +38,8 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //	reboot                      the machine too
 //	person PART                 somebody restarts a part by hand
 //	wait                        nothing; time goes on
-//	status                      shows what kubed tells
+//	status                      shows what kubed tells somebody who asks
+//	asked                       shows how often kube-scheduler was asked since it was last shown
 func TestStories(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -88,6 +89,7 @@ type story struct {
 	fails    map[string]string
 	node     nodeIs
 	pids     int32
+	asked    int // kube-scheduler how it is
 }
 
 // program is one as PID 1 runs it.
@@ -218,6 +220,9 @@ func (s *story) perform(a action) []action {
 		s.node.labelled = err == nil
 		return e.labelledIt(s.now, err)
 	case check:
+		if a.name == "kube-scheduler" {
+			s.asked++
+		}
 		ill := s.programs[a.name].ill
 		return e.checkedIt(s.now, a.name, health{ill, strings.HasPrefix(ill, "not yet ")})
 	case askNode:
@@ -304,7 +309,11 @@ func (s *story) event(words []string) {
 		s.respawn(partName(rest[0]))
 		s.act(s.engine.restarted(s.now, partName(rest[0]), nil), "")
 	case "wait":
+	case "asked":
+		fmt.Fprintf(&s.out, "        -> %d times\n", s.asked)
+		s.asked = 0
 	case "status":
+		s.act(s.engine.watch(s.now), "")
 		s.status()
 	default:
 		s.Fatalf("unknown event %q", kind)

@@ -73,6 +73,9 @@ const (
 	slowLook   = time.Second
 	coming     = 2 * time.Minute
 	healthLook = 10 * time.Second // at one that is healthy
+	// calmLook is the same when nothing has changed, and nobody asked, for calming.
+	calmLook = 30 * time.Second
+	calming  = time.Minute
 
 	// againLook is between two looks at what PID 1 says: a part itself is asked sooner.
 	againLook = 500 * time.Millisecond

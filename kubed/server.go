@@ -28,9 +28,13 @@ const (
 	// figuresAge is how old the figures in an answer may be.
 	figuresAge = time.Second
 
+	// freshTimeout is how long somebody who asks how all are waits for those who have
+	// not been asked for a while.
+	freshTimeout = 2 * time.Second
+	freshPoll    = 10 * time.Millisecond
+
 	firstPoll = 100 * time.Millisecond // of who the machine is, until that is known
-	factsPoll = 10 * time.Second
-	lastPoll  = time.Minute // of the configuration
+	lastPoll  = time.Minute            // of the configuration
 )
 
 // server has the engine, tells it what happens and does what it wants.
@@ -310,7 +314,7 @@ func (s *server) observe(ctx context.Context) error {
 	case <-s.wanted:
 	}
 	for {
-		wait := factsPoll
+		wait := s.untilRound()
 		f, err := s.facts1(ctx)
 		if err != nil {
 			s.log.Warn("observe the machine", "error", err.Error())
@@ -328,6 +332,14 @@ func (s *server) observe(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// untilRound is how long the engine lets those rest that are well.
+func (s *server) untilRound() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	return s.engine.round(now).Sub(now)
 }
 
 // settled says that the node knows who it is.
@@ -364,6 +376,9 @@ func plain(err error) error {
 
 // GetStatus implements kube.Server.
 func (s *server) GetStatus(ctx context.Context, request *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
+	if !request.Brief { // which is how the screen asks, all the time
+		s.lookNow(ctx)
+	}
 	s.mu.Lock()
 	v := s.engine.view(time.Now())
 	s.mu.Unlock()
@@ -390,6 +405,20 @@ func (s *server) GetStatus(ctx context.Context, request *kube.GetStatusRequest) 
 		r.Components = append(r.Components, c)
 	}
 	return r, nil
+}
+
+// lookNow has all asked how they are, should the engine have let them rest, and waits a
+// moment for their answers.
+func (s *server) lookNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+	defer cancel()
+	s.put(ctx, (*engine).watch)
+	for asked := true; asked; {
+		s.mu.Lock()
+		asked = s.engine.asksAll()
+		s.mu.Unlock()
+		asked = asked && pause(ctx, freshPoll)
+	}
 }
 
 // figuresNow is daemons, or nothing if PID 1 does not answer.

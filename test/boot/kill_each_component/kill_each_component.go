@@ -47,6 +47,10 @@ func Scenario(t *testing.T, r *vm.Running) {
 
 func kill(t *testing.T, r *vm.Running, name string) {
 	ctx := t.Context() // what is waited for says more than a call that had no time left
+	// A person who watches: kubed looks less often while nobody does.
+	if _, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
 	before, known := pids(ctx, t, r), restarts(ctx, t, r)[name]
 	if _, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: name, Signal: sigkill}); err != nil {
 		t.Fatal(err)
