@@ -42,6 +42,9 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
   tolerate_missing_hugetlb_controller = true
   # There is no /var/run in the domain.
   netns_mounts_under_state_dir = true
+  # The kernel is to end any pod before one of Dactyl's own parts (-900), though the
+  # kubelet gives pods that got all that they asked for -997.
+  restrict_oom_score_adj = true
   # Ports below 1024 and ping need no capability in a pod's own network.
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
