@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,6 +98,19 @@ func removeTree(top string) error {
 		}
 	}
 	return nil
+}
+
+// processorTime is what all processes in it have used so far, those that ended included.
+func (g *cgroup) processorTime() (time.Duration, error) {
+	text, err := os.ReadFile(filepath.Join(g.path, "cpu.stat"))
+	if err != nil {
+		return 0, err
+	}
+	var microseconds int64
+	if _, err := fmt.Sscanf(string(text), "usage_usec %d", &microseconds); err != nil {
+		return 0, fmt.Errorf("cpu.stat: %q: %w", text, err)
+	}
+	return time.Duration(microseconds) * time.Microsecond, nil
 }
 
 // processes returns the pids, as the host counts them, of a daemon's processes:

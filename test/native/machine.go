@@ -146,6 +146,9 @@ func (m *Machine) Peer(caller, service string) *ipc.Peer {
 // Processes returns the pids, as this host counts them, of a daemon's processes.
 func (m *Machine) Processes(daemon string) ([]int, error) { return m.group.processes(daemon) }
 
+// ProcessorTime is what PID 1 and all that it has started have used so far, of all processors.
+func (m *Machine) ProcessorTime() (time.Duration, error) { return m.group.processorTime() }
+
 // Dial is vm.Dial without the way through a port of the host's.
 func (m *Machine) Dial(id vm.Identity) (*vm.Conn, error) {
 	pool := x509.NewCertPool()

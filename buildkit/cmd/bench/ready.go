@@ -111,9 +111,12 @@ func (w *way) measure(ctx context.Context, dir, workload string, pods int) error
 		return err
 	}
 	took, err := c.pods(ctx, pods)
+	if err != nil {
+		return err
+	}
 	w.pods = append(w.pods, took...)
 	progress("%s: Ready after %.1f s, a pod after %.2f s", w.name, w.ready[len(w.ready)-1].Seconds(), percentile(w.pods, 50).Seconds())
-	return err
+	return nil
 }
 
 func (w *way) boot(ctx context.Context, m *bootedMachine) error {

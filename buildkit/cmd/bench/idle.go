@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dactyl-os/dactyl/buildkit/system"
+	"github.com/dactyl-os/dactyl/ipc/kube"
+	"github.com/dactyl-os/dactyl/test/native"
+)
+
+// nativeReady is how long a node may take natively: seconds on an idle machine.
+const nativeReady = 5 * time.Minute
+
+// idle is what a Ready node with no pod takes of this machine's own processor: PID 1,
+// all daemons and all of Kubernetes, in a cgroup that nothing else is in.
+func idle(ctx context.Context, b *bench) ([]result, error) {
+	dir, err := os.MkdirTemp("", "dactyl-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := startNativeNode(ctx, filepath.Join(dir, "root"))
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if err := s.nodeReady(ctx); err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, time.Duration(b.times(120, 20))*time.Second); err != nil {
+		return nil, err
+	}
+	used, err := s.share(ctx, time.Duration(b.times(60, 15))*time.Second)
+	return []result{
+		atMost("processor time, idle, 2 minutes after Ready, of one core, natively", 100*used, 6, "%"),
+	}, err
+}
+
+// startNativeNode returns when the daemons are up.
+func startNativeNode(ctx context.Context, root string) (*nativeSystem, error) {
+	version, err := system.Version()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := system.Stage(ctx, "production", version, root, os.Stderr); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(root, "boot/cluster.yaml"), []byte("kubernetes: {}\n"), 0o644); err != nil {
+		return nil, err
+	}
+	var said strings.Builder
+	m, err := native.Start(ctx, root, &said)
+	if err != nil {
+		return nil, err
+	}
+	s := &nativeSystem{Machine: m, root: root}
+	if err := s.claim(ctx); err != nil {
+		s.close()
+		return nil, fmt.Errorf("%w\n%s", err, said.String())
+	}
+	return s, nil
+}
+
+// nodeReady waits until all of Kubernetes is healthy.
+func (s *nativeSystem) nodeReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, nativeReady)
+	defer cancel()
+	for {
+		now, err := kube.NewClient(s.admin).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+		if now.GetReady() {
+			return nil
+		}
+		if sleep(ctx, 100*time.Millisecond) != nil {
+			return errors.Join(err, fmt.Errorf("the node is not Ready: %s", now.GetMessage()))
+		}
+	}
+}
+
+// share is how much of one processor all its processes take.
+func (s *nativeSystem) share(ctx context.Context, d time.Duration) (float64, error) {
+	begin := time.Now()
+	before, err := s.ProcessorTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := sleep(ctx, d); err != nil {
+		return 0, err
+	}
+	after, err := s.ProcessorTime()
+	return (after - before).Seconds() / time.Since(begin).Seconds(), err
+}
