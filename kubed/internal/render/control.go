@@ -11,7 +11,8 @@ func controllerManager(n Node) *draft {
 	d := newDraft("kube-controller-manager", "kube-controller-manager")
 	d.server(n, 10257)
 	d.set("controllers", absentControllers)
-	d.set("use-service-account-credentials", "true") // each controller is an account with its own rights
+	// Each controller is an account with its own rights; the program's own are too few for any.
+	d.fix("use-service-account-credentials", "true")
 	d.fix("root-ca-file", d.key("kubernetes-ca.crt"))
 	// Empty: the API server signs tokens, with a key pair of their own. Given a key, this
 	// program would make tokens that never end.
