@@ -3,9 +3,9 @@
 MODE ?= production
 GO   ?= go
 # Scenarios that become a node take both processors of a small build machine, and
-# without KVM minutes: FIRST shows that a flashed stick becomes one, and is part of make test.
-FIRST = first_boot
-NODES = one_node|no_network_at_all|small_machine|reboot_and_power_cut
+# without KVM minutes: most share NODE's machine, which is part of make test.
+NODE  = one_node
+NODES = first_boot|no_network_at_all|small_machine|reboot_and_power_cut
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: build image run test test-nodes check proto graph licenses bench deps clean
@@ -23,8 +23,8 @@ test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/boot/)
-	$(GO) test -count=1 -p 2 -timeout 60m $$($(GO) list ./test/boot/... | grep -vE '/($(FIRST)|$(NODES))$$')
-	$(GO) test -count=1 -v -timeout 30m ./test/boot/$(FIRST)
+	$(GO) test -count=1 -p 2 -timeout 60m $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(NODES))$$')
+	$(GO) test -count=1 -v -timeout 60m ./test/boot/$(NODE)
 
 test-nodes: deps ## the other scenarios with a Kubernetes node: 40 minutes without KVM
 	$(GO) run ./buildkit/cmd/build -mode production

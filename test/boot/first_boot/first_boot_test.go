@@ -1,5 +1,6 @@
-// Package first_boot has the scenarios that want a production image on a new stick
-// in a machine without a way out. They share one power-on.
+// Package first_boot has what a production image on a new stick does in a machine
+// without a way out. package one_node has the same of a test image, which needs half as
+// long without KVM, and more.
 package first_boot
 
 import (
@@ -15,6 +16,9 @@ func TestFirstBoot(t *testing.T) {
 	r := vm.Boot(t, vm.Config{
 		Image: vm.Image(t, "production"), YAML: "kubernetes: {}\n", NIC: vm.Offline, DiskGiB: 6, MemoryMiB: 2048, NoReboot: true,
 	})
+	if v, err := r.Machine0().GetVersion(vm.Context(t), &machine.GetVersionRequest{}); err != nil || v.Mode != "production" {
+		t.Fatalf("mode %q, %v: want a production image", v.GetMode(), err)
+	}
 	t.Run("usb_boot_to_ready", func(t *testing.T) { usb_boot_to_ready.Scenario(t, r.For(t)) })
 	t.Run("offline", func(t *testing.T) { offline.Scenario(t, r.For(t)) })
 	// Pods are ended first, so it takes longer than without them; but it ends.
