@@ -25,6 +25,7 @@ func (k *Keeper) Shrink() {
 	runtime.ReadMemStats(&now)
 	if now.TotalAlloc-k.allocated >= max(worthFreeing, now.HeapInuse/2) {
 		k.allocated = now.TotalAlloc
+		runtime.GC() // what lies in a sync.Pool, as gRPC's buffers do, survives one collection
 		debug.FreeOSMemory()
 	}
 	DropProgram()
