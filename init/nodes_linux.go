@@ -48,14 +48,14 @@ func makeBasicNodes(dev string) error {
 	return nil
 }
 
-// nodesMade guards making nodes: daemons start side by side.
-var nodesMade sync.Mutex
+// makingNodes is held by who makes nodes: daemons start side by side.
+var makingNodes sync.Mutex
 
 // makeNodes makes what is in dev of the patterns, which are of paths in /dev, what sys
 // lists now: what is new gets a node, what has gone loses it.
 func makeNodes(sys, dev string, patterns []string) error {
-	nodesMade.Lock()
-	defer nodesMade.Unlock()
+	makingNodes.Lock()
+	defer makingNodes.Unlock()
 	want, err := listNodes(sys, patterns)
 	if err != nil {
 		return err
@@ -108,12 +108,19 @@ func matchesAny(patterns []string, name string) bool {
 	})
 }
 
+// mayMatch tells whether a device may be for one of the patterns that has this name in
+// /sys. In /dev itself it has the same; in a directory below it may have any, as net/tun
+// is called tun.
+func mayMatch(patterns []string, name string) bool {
+	return matchesAny(patterns, name) || slices.ContainsFunc(patterns, func(p string) bool { return strings.Count(p, "/") > 2 })
+}
+
 // nodeClasses are the directories below /sys/dev.
 var nodeClasses = map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK}
 
 // listNodes returns the devices that the patterns match, by name. One that goes
-// meanwhile is left out. What a device says is read only where its place in /sys has a
-// matching name: there are hundreds, and PID 1 lists them while the machine starts.
+// meanwhile is left out. What a device says is read only where its name in /sys lets it
+// match: there are hundreds, and PID 1 lists them while the machine starts.
 func listNodes(sys string, patterns []string) (map[string]node, error) {
 	nodes := map[string]node{}
 	for class, kind := range nodeClasses {
@@ -125,7 +132,7 @@ func listNodes(sys string, patterns []string) (map[string]node, error) {
 		for _, e := range entries {
 			device := filepath.Join(dir, e.Name())
 			at, err := os.Readlink(device)
-			if err == nil && !matchesAny(patterns, strings.ReplaceAll(filepath.Base(at), "!", "/")) {
+			if err == nil && !mayMatch(patterns, filepath.Base(at)) {
 				continue
 			}
 			var n node

@@ -33,7 +33,10 @@ func devices(t *testing.T, lines ...string) string {
 		}
 		place := "unnamed" + f[1]
 		if len(f) > 2 {
-			place = strings.ReplaceAll(f[2], "/", "!")
+			place = filepath.Base(f[2]) + "-in-sys"
+			if !strings.Contains(f[2], "/") {
+				place = f[2]
+			}
 		}
 		dir := filepath.Join(sys, "devices", f[0], place)
 		if err := os.MkdirAll(dir, 0o755); err != nil {

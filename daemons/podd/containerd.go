@@ -138,15 +138,18 @@ func (c *containerd) endLeases(ctx context.Context) error {
 // put puts size bytes of r away under their digest. An error that is not r's is an
 // outside one.
 func (c *containerd) put(ctx context.Context, size int64, r io.Reader) (digest string, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+	// The stream lives on for a moment when the caller goes: see abort.
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel() // closes the stream
-	stream, err := c.content.Write(ctx)
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(cleanTimeout, cancel) })()
+	stream, err := c.content.Write(life)
 	if err != nil {
 		return "", outside{fmt.Errorf("write to the content store: %w", err)}
 	}
 	w := contentWriter{stream: stream, ref: leasePrefix + rand.Text(), size: size}
 	defer func() {
 		if err != nil {
+			time.AfterFunc(cleanTimeout, cancel)
 			w.abort(ctx, c.content)
 		}
 	}()
@@ -204,10 +207,14 @@ func (w *contentWriter) exchange(request *contentapi.WriteContentRequest) (*cont
 	return w.stream.Recv() // after io.EOF it says why
 }
 
+// abort has containerd take away what has been written, once it has closed it: closing
+// writes a file, too, and what is being removed meanwhile would be left with it alone.
 func (w *contentWriter) abort(ctx context.Context, content contentapi.ContentClient) {
+	w.stream.CloseSend()
+	for _, err := w.stream.Recv(); err == nil; _, err = w.stream.Recv() {
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
-	w.stream.CloseSend()
 	content.Abort(ctx, &contentapi.AbortRequest{Ref: w.ref}) // the lease's end does the same, later
 }
 

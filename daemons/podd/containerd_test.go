@@ -230,6 +230,11 @@ func (p *peer) inventory() string {
 	for _, s := range writes.GetStatuses() {
 		say("unfinished %s", s.Ref)
 	}
+	begun, err := os.ReadDir(filepath.Join(p.dir, "root/io.containerd.content.v1.content/ingest"))
+	must(err)
+	for _, d := range begun { // what is damaged there has no status
+		say("unfinished, on the disk: %s", d.Name())
+	}
 	snapshots, err := p.c.snapshots.List(ctx, &snapshotsapi.ListSnapshotsRequest{Snapshotter: snapshotter})
 	for err == nil {
 		var part *snapshotsapi.ListSnapshotsResponse

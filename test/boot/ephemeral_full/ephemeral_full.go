@@ -6,12 +6,16 @@
 package ephemeral_full
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/dactyl-os/dactyl/ipc/etcd"
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/probe"
+	"github.com/dactyl-os/dactyl/ipc/storage"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
@@ -50,7 +54,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 	vm.Eventually(t, func() string {
 		if _, err := c.Try("", "create", "configmap", "during"); err == nil {
 			c.Run("delete", "configmap", "during")
-			return "the disk is full and an object could be created"
+			return "the disk is full and an object could be created; " + disk(ctx, t, r)
 		}
 		return ""
 	})
@@ -83,4 +87,23 @@ func Scenario(t *testing.T, r *vm.Running) {
 	r.LoadImage(vm.TestImage(t)) // the kubelet has removed what nobody used
 	c.Run("create", "deployment", "after", "--image="+vm.TestImageName)
 	c.Run("rollout", "status", "deployment/after", "--timeout=4m")
+}
+
+// disk tells what the machine says of its disk, and of what is on it.
+func disk(ctx context.Context, t *testing.T, r *vm.Running) string {
+	t.Helper()
+	database, err := etcd.NewClient(r.Admin).GetStatus(ctx, &etcd.GetStatusRequest{})
+	if err != nil {
+		return err.Error()
+	}
+	mounts, err := storage.NewClient(r.Admin).ListMounts(ctx, &storage.ListMountsRequest{})
+	if err != nil {
+		return err.Error()
+	}
+	for _, m := range mounts.Mounts {
+		if m.Volume == "ephemeral" {
+			return fmt.Sprintf("%d of %d MiB are in use, etcdd says: %q", m.UsedBytes>>20, m.SizeBytes>>20, database.Message)
+		}
+	}
+	return "there is no EPHEMERAL"
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
-var node = vm.Share(vm.Config{YAML: "kubernetes: {}\n", NIC: vm.Offline, DiskGiB: 6, MemoryMiB: 2048, Forward: []int{vm.NodePort}})
+var node = vm.Share(vm.Config{YAML: "kubernetes: {}\n", NIC: vm.Offline, MemoryMiB: 2048, Forward: []int{vm.NodePort}})
 
 func TestMain(m *testing.M) { os.Exit(node.Run(m)) }
 
