@@ -150,7 +150,7 @@ func (r *daemonRoot) addDomainDev(d abi.Daemon) error {
 		return err
 	}
 	r.mounts = append(r.mounts, attach{fd, "dev"})
-	if err := copyNodes(fd, append(domainDevices, d.Devices...), int(d.User), keepModes); err != nil {
+	if err := giveNodes(fd, domainDevices, d, keepModes); err != nil {
 		return err
 	}
 	for _, link := range []struct{ at, to string }{

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -171,12 +172,7 @@ func (r *daemonRoot) addDev(d abi.Daemon) error {
 		return err
 	}
 	r.mounts = append(r.mounts, attach{fd, "dev"})
-	if len(d.Devices) > 0 && !isNative() { // whose /dev is what the tests have put there
-		if err := makeNodes("/sys", "/dev", d.Devices); err != nil {
-			return err
-		}
-	}
-	if err := copyNodes(fd, append(commonDevices, d.Devices...), int(d.User), ownerOnly); err != nil {
+	if err := giveNodes(fd, commonDevices, d, ownerOnly); err != nil {
 		return err
 	}
 	return setMount(fd, unix.MOUNT_ATTR_RDONLY, 0)
@@ -189,6 +185,17 @@ const (
 	ownerOnly nodeModes = 0o600
 	keepModes nodeModes = 0o666 // whoever may on the machine
 )
+
+// giveNodes fills a /dev of d's own with nodes that all have, and with those of [devices],
+// which PID 1 makes on the machine's only now.
+func giveNodes(dev int, all []string, d abi.Daemon, modes nodeModes) error {
+	if len(d.Devices) > 0 && !isNative() { // whose /dev is what the tests have put there
+		if err := makeNodes("/sys", "/dev", d.Devices); err != nil {
+			return err
+		}
+	}
+	return copyNodes(dev, slices.Concat(all, d.Devices), int(d.User), modes)
+}
 
 // copyNodes makes nodes like those that the patterns match, owned by user.
 func copyNodes(dev int, patterns []string, user int, modes nodeModes) error {

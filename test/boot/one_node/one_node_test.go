@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/test/boot/confinement"
 	"github.com/dactyl-os/dactyl/test/boot/ephemeral_full"
 	"github.com/dactyl-os/dactyl/test/boot/image_load"
 	"github.com/dactyl-os/dactyl/test/boot/kill_each_component"
@@ -27,6 +28,12 @@ func TestMain(m *testing.M) { os.Exit(node.Run(m)) }
 func TestUSBBootToReady(t *testing.T) { usb_boot_to_ready.Scenario(t, node.Get(t)) }
 
 func TestOffline(t *testing.T) { offline.Scenario(t, node.Get(t)) }
+
+func TestConfinement(t *testing.T) {
+	r := node.Get(t)
+	r.WaitReady()
+	confinement.Scenario(t, r)
+}
 
 func TestPodLifecycle(t *testing.T) { pod_lifecycle.Scenario(t, node.Get(t)) }
 

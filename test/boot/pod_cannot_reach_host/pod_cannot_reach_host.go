@@ -57,7 +57,12 @@ func Scenario(t *testing.T, r *vm.Running) {
 	r.LoadImage(vm.TestImage(t))
 	c := r.Cluster()
 	c.Namespace = "kube-system"
-	c.Apply(pod)
+	vm.Eventually(t, func() string { // a new cluster makes the namespace's account just after the node is Ready
+		if _, err := c.Try(pod, "apply", "-f", "-"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	defer c.Run("delete", "pod", "intruder", "--wait=false")
 	c.Run("wait", "--for=condition=Ready", "pod/intruder", "--timeout=4m")
 
