@@ -22,6 +22,6 @@
 // The screen is drawn whole when something has changed, with all daemons.
 //
 // It asks its peers once a second until all daemons are up, then every two seconds,
-// and, while nothing changes and the node is Ready, down to every ten. What a peer said last
+// and, while nothing changes and the node is Ready, down to every thirty. What a peer said last
 // stands until it says something else; one that has never answered is "starting".
 package main

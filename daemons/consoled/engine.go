@@ -205,8 +205,8 @@ func clean(s string) string {
 const (
 	askStarting  = time.Second // asking costs what the daemons that start could use
 	askReady     = 2 * time.Second
-	askLongest   = 10 * time.Second
-	printAtLeast = 2 * time.Second // between two texts on the serial line until all is ready
+	askLongest   = 30 * time.Second // reached two minutes after the last change: each look wakes four daemons
+	printAtLeast = 2 * time.Second  // between two texts on the serial line until all is ready
 )
 
 // pace decides when to print and when to ask again.
