@@ -2,7 +2,7 @@
 // beside its target. It measures; it does not judge: a missed target is printed,
 // and only a figure that could not be measured makes the command fail.
 //
-//	go run ./buildkit/cmd/bench                  # everything, about a quarter of an hour without KVM
+//	go run ./buildkit/cmd/bench                  # everything, about two hours without KVM
 //	go run ./buildkit/cmd/bench -only kill,gateway
 //	go run ./buildkit/cmd/bench -write           # also into docs/measurements.md
 package main
