@@ -183,7 +183,7 @@ func (s *probeServer) FillDisk(ctx context.Context, r *pb.FillDiskRequest) (*pb.
 		}
 		return &pb.FillDiskResponse{}, nil
 	}
-	f, err := os.OpenFile(r.Path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(r.Path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fileStatus(err)
 	}
