@@ -43,7 +43,7 @@ check: ## gofmt, vet, staticcheck, govulncheck
 bench: deps ## every figure of docs/measurements.md
 	$(GO) run ./buildkit/cmd/bench
 
-proto: ## Go from ipc/*/*.proto
+proto: ## Go from the .proto files
 	$(GO) run ./buildkit/cmd/proto
 
 graph: ## docs/authority.txt from every daemon.toml

@@ -36,7 +36,7 @@ require (
 	golang.org/x/term v0.47.0 // ctl: asks at a terminal
 	google.golang.org/grpc v1.85.0 // routerd and ctl: the API; status codes everywhere
 	google.golang.org/protobuf v1.36.12 // ipc: messages, and what the gateway knows of services
-	k8s.io/cri-api v0.36.3 // podd: pods and images as the kubelet sees them; the version that the kubelet has
+	k8s.io/cri-api v0.36.3 // tests of podd: its part of this interface is compared with the whole, which the kubelet has in this version
 )
 
 require (

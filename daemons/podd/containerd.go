@@ -25,7 +25,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 )
 
 // What the kubelet's images are kept under.
@@ -47,8 +48,7 @@ const (
 // containerd is the machine's, as its own interface and the kubelet's (CRI) show it.
 type containerd struct {
 	conn      *grpc.ClientConn
-	runtime   cri.RuntimeServiceClient
-	pictures  cri.ImageServiceClient
+	cri       cri.Client
 	content   contentapi.ContentClient
 	diff      diffapi.DiffClient
 	images    imagesapi.ImagesClient
@@ -77,7 +77,7 @@ func newContainerd(socket string) (*containerd, error) {
 		return nil, err
 	}
 	return &containerd{
-		conn: conn, runtime: cri.NewRuntimeServiceClient(conn), pictures: cri.NewImageServiceClient(conn),
+		conn: conn, cri: cri.Client{Conn: conn},
 		content: contentapi.NewContentClient(conn), diff: diffapi.NewDiffClient(conn), images: imagesapi.NewImagesClient(conn),
 		leases: leasesapi.NewLeasesClient(conn), snapshots: snapshotsapi.NewSnapshotsClient(conn),
 	}, nil
@@ -382,7 +382,7 @@ func (c *containerd) restore(ctx context.Context, p pointing) error {
 
 // picture returns the image that the kubelet finds under a name or id, or nil.
 func (c *containerd) picture(ctx context.Context, name string) (*cri.Image, error) {
-	found, err := c.pictures.ImageStatus(ctx, &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: name}})
+	found, err := c.cri.ImageStatus(ctx, &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: name}})
 	if err != nil {
 		return nil, fmt.Errorf("look for image %s: %w", name, err)
 	}
@@ -417,11 +417,11 @@ func (c *containerd) seen(ctx context.Context, name, id string) error {
 
 // both lists what runs and what has ended.
 func (c *containerd) both(ctx context.Context) ([]*cri.PodSandbox, []*cri.Container, error) {
-	s, err := c.runtime.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
+	s, err := c.cri.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list pods: %w", err)
 	}
-	k, err := c.runtime.ListContainers(ctx, &cri.ListContainersRequest{})
+	k, err := c.cri.ListContainers(ctx, &cri.ListContainersRequest{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list containers: %w", err)
 	}

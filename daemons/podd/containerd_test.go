@@ -18,9 +18,9 @@ import (
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/dactyl-os/dactyl/buildkit/packages"
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -176,7 +176,7 @@ func (p *peer) start() {
 		}
 	}
 	p.until("containerd serves", func() error {
-		_, err := p.c.runtime.Version(p.t.Context(), &cri.VersionRequest{})
+		_, err := p.c.cri.Version(p.t.Context(), &cri.VersionRequest{})
 		return err
 	})
 }

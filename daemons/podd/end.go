@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 )
 
@@ -44,13 +43,13 @@ func (e ender) end(ctx context.Context) {
 	pods := 0
 	for _, w := range waves(sandboxes, containers) {
 		e.each(w.containers, func(v victim) error {
-			_, err := e.c.runtime.StopContainer(ctx, &cri.StopContainerRequest{
+			_, err := e.c.cri.StopContainer(ctx, &cri.StopContainerRequest{
 				ContainerId: v.id, Timeout: int64(allowed(v.grace, endTimeout-time.Since(began)).Seconds()),
 			})
 			return err
 		})
 		e.each(w.sandboxes, func(v victim) error {
-			_, err := e.c.runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: v.id})
+			_, err := e.c.cri.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: v.id})
 			return err
 		})
 		pods += len(w.sandboxes)

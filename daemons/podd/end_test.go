@@ -13,8 +13,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
@@ -37,14 +38,15 @@ func (p *peer) startPod(namespace, name, image, grace string, args ...string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 60*time.Second)
 	defer cancel()
-	config := &cri.PodSandboxConfig{
-		Metadata:     &cri.PodSandboxMetadata{Namespace: namespace, Name: name, Uid: name},
+	kubelet := criapi.NewRuntimeServiceClient(p.c.conn)
+	config := &criapi.PodSandboxConfig{
+		Metadata:     &criapi.PodSandboxMetadata{Namespace: namespace, Name: name, Uid: name},
 		LogDirectory: p.dir,
-		Linux: &cri.LinuxPodSandboxConfig{CgroupParent: "/" + filepath.Base(p.dir), SecurityContext: &cri.LinuxSandboxSecurityContext{
-			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
+		Linux: &criapi.LinuxPodSandboxConfig{CgroupParent: "/" + filepath.Base(p.dir), SecurityContext: &criapi.LinuxSandboxSecurityContext{
+			NamespaceOptions: &criapi.NamespaceOption{Network: criapi.NamespaceMode_NODE},
 		}},
 	}
-	sandbox, err := p.c.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config})
+	sandbox, err := kubelet.RunPodSandbox(ctx, &criapi.RunPodSandboxRequest{Config: config})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -52,17 +54,17 @@ func (p *peer) startPod(namespace, name, image, grace string, args ...string) {
 	if err != nil || found == nil {
 		p.t.Fatalf("no image %s: %v", image, err)
 	}
-	made, err := p.c.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{
+	made, err := kubelet.CreateContainer(ctx, &criapi.CreateContainerRequest{
 		PodSandboxId: sandbox.PodSandboxId, SandboxConfig: config,
-		Config: &cri.ContainerConfig{
-			Metadata: &cri.ContainerMetadata{Name: "main"}, Image: &cri.ImageSpec{Image: found.Id, UserSpecifiedImage: image}, Args: args,
-			LogPath: name + ".log", Annotations: map[string]string{graceAnnotation: grace}, Linux: &cri.LinuxContainerConfig{},
+		Config: &criapi.ContainerConfig{
+			Metadata: &criapi.ContainerMetadata{Name: "main"}, Image: &criapi.ImageSpec{Image: found.Id, UserSpecifiedImage: image}, Args: args,
+			LogPath: name + ".log", Annotations: map[string]string{graceAnnotation: grace}, Linux: &criapi.LinuxContainerConfig{},
 		},
 	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := p.c.runtime.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
+	if _, err := kubelet.StartContainer(ctx, &criapi.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -161,7 +163,7 @@ func (p *peer) ends() map[string]time.Time {
 	}
 	at := map[string]time.Time{}
 	for _, c := range containers {
-		st, err := p.c.runtime.ContainerStatus(p.t.Context(), &cri.ContainerStatusRequest{ContainerId: c.Id})
+		st, err := criapi.NewRuntimeServiceClient(p.c.conn).ContainerStatus(p.t.Context(), &criapi.ContainerStatusRequest{ContainerId: c.Id})
 		if err != nil {
 			p.t.Fatal(err)
 		}

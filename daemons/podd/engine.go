@@ -6,8 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 	"github.com/dactyl-os/dactyl/ipc/pods"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 )
 
 // TestStories reads testdata/*.txt. An empty line begins the next story. A story's

@@ -15,8 +15,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/pods"
@@ -364,7 +364,7 @@ func TestANameMovesToTheNewImage(t *testing.T) {
 		}
 	}
 	// The old one is there without a name, as after a pull; the kubelet collects it.
-	listed, err := p.c.pictures.ListImages(t.Context(), &cri.ListImagesRequest{})
+	listed, err := p.c.cri.ListImages(t.Context(), &cri.ListImagesRequest{})
 	if err != nil || len(listed.Images) != 2 {
 		t.Errorf("%v, %v", listed, err)
 	}

@@ -10,8 +10,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/ipc/storage"
 )
@@ -46,12 +46,12 @@ func answer(err error) error {
 
 // GetRuntime implements pods.Server.
 func (s *server) GetRuntime(ctx context.Context, _ *pods.GetRuntimeRequest) (*pods.Runtime, error) {
-	v, err := s.c.runtime.Version(ctx, &cri.VersionRequest{})
+	v, err := s.c.cri.Version(ctx, &cri.VersionRequest{})
 	if err != nil {
 		return &pods.Runtime{Message: status.Convert(answer(err)).Message()}, nil
 	}
 	r := &pods.Runtime{Name: v.RuntimeName, Version: v.RuntimeVersion}
-	st, err := s.c.runtime.Status(ctx, &cri.StatusRequest{})
+	st, err := s.c.cri.Status(ctx, &cri.StatusRequest{})
 	if err != nil {
 		r.Message = status.Convert(answer(err)).Message()
 		return r, nil
@@ -78,7 +78,7 @@ func (s *server) ListPods(ctx context.Context, _ *pods.ListPodsRequest) (*pods.L
 
 // ListImages implements pods.Server.
 func (s *server) ListImages(ctx context.Context, _ *pods.ListImagesRequest) (*pods.ListImagesResponse, error) {
-	found, err := s.c.pictures.ListImages(ctx, &cri.ListImagesRequest{})
+	found, err := s.c.cri.ListImages(ctx, &cri.ListImagesRequest{})
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -134,7 +134,7 @@ func (s *server) RemoveImage(ctx context.Context, r *pods.RemoveImageRequest) (*
 	if pod := user(image, sandboxes, containers); pod != "" {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s is in use by %s", name, pod)
 	}
-	if _, err := s.c.pictures.RemoveImage(ctx, &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: image.Id}}); err != nil {
+	if _, err := s.c.cri.RemoveImage(ctx, &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: image.Id}}); err != nil {
 		return nil, answer(err)
 	}
 	s.log.Info("image removed", "name", name, "id", image.Id)

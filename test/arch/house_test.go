@@ -135,7 +135,7 @@ func TestCommittedGraphIsCurrent(t *testing.T) {
 // Generated code is what its .proto says.
 func TestGeneratedCodeIsCurrent(t *testing.T) {
 	dir := t.TempDir()
-	for _, pattern := range []string{"ipc/*/*.proto"} {
+	for _, pattern := range []string{"ipc/*/*.proto", "daemons/*/internal/*/*.proto"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -165,9 +165,16 @@ func TestGeneratedCodeIsCurrent(t *testing.T) {
 	if out, err := generate.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	made, err := filepath.Glob(filepath.Join(dir, "ipc/*/*.pb.go"))
-	if err != nil || len(made) < 20 {
-		t.Fatalf("%d files made, %v", len(made), err)
+	var made []string
+	for _, pattern := range []string{"ipc/*/*.pb.go", "daemons/*/internal/*/*.pb.go"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no %s was made: %v", pattern, err)
+		}
+		made = append(made, found...)
+	}
+	if len(made) < 20 {
+		t.Fatalf("%d files made", len(made))
 	}
 	for _, f := range made {
 		short, _ := filepath.Rel(dir, f)

@@ -1,4 +1,4 @@
-// Command proto compiles every ipc/*/*.proto into Go: messages, and the typed
+// Command proto compiles the .proto files into Go: messages, and the typed
 // server and client of each service. It needs no protoc.
 package main
 
@@ -19,6 +19,10 @@ import (
 	"google.golang.org/protobuf/types/pluginpb"
 )
 
+// patterns are where .proto files are: Dactyl's own interfaces, and others' that one daemon
+// uses.
+var patterns = []string{"ipc/*/*.proto", "daemons/*/internal/*/*.proto"}
+
 func main() {
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "proto:", err)
@@ -27,12 +31,16 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	sources, err := filepath.Glob("ipc/*/*.proto")
-	if err != nil {
-		return err
+	var sources []string
+	for _, p := range patterns {
+		found, err := filepath.Glob(p)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, found...)
 	}
 	if len(sources) == 0 {
-		return fmt.Errorf("no ipc/*/*.proto here: run it in the repository's root")
+		return fmt.Errorf("no %s here: run it in the repository's root", patterns[0])
 	}
 	sort.Strings(sources)
 	request, err := compile(ctx, sources)
