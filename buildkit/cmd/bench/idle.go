@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/dactyl-os/dactyl/buildkit/system"
 	"github.com/dactyl-os/dactyl/ipc/kube"
-	"github.com/dactyl-os/dactyl/test/native"
 )
 
 // nativeReady is how long a node may take natively: seconds on an idle machine.
@@ -25,7 +22,7 @@ func idle(ctx context.Context, b *bench) ([]result, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	s, err := startNativeNode(ctx, filepath.Join(dir, "root"))
+	s, err := startNative(ctx, "production", filepath.Join(dir, "root"), "kubernetes: {}\n")
 	if err != nil {
 		return nil, err
 	}
@@ -40,31 +37,6 @@ func idle(ctx context.Context, b *bench) ([]result, error) {
 	return []result{
 		atMost("processor time, idle, 2 minutes after Ready, of one core, natively", 100*used, 6, "%"),
 	}, err
-}
-
-// startNativeNode returns when the daemons are up.
-func startNativeNode(ctx context.Context, root string) (*nativeSystem, error) {
-	version, err := system.Version()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := system.Stage(ctx, "production", version, root, os.Stderr); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(root, "boot/cluster.yaml"), []byte("kubernetes: {}\n"), 0o644); err != nil {
-		return nil, err
-	}
-	var said strings.Builder
-	m, err := native.Start(ctx, root, &said)
-	if err != nil {
-		return nil, err
-	}
-	s := &nativeSystem{Machine: m, root: root}
-	if err := s.claim(ctx); err != nil {
-		s.close()
-		return nil, fmt.Errorf("%w\n%s", err, said.String())
-	}
-	return s, nil
 }
 
 // nodeReady waits until all of Kubernetes is healthy.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func (m *bootedMachine) close() {
 	os.RemoveAll(m.dir)
 }
 
-// nativeSystem is the development system on this machine itself.
+// nativeSystem is Dactyl on this machine itself.
 type nativeSystem struct {
 	*native.Machine
 	admin *vm.Conn
@@ -101,32 +102,44 @@ type nativeSystem struct {
 // fraction of a second.
 const upTimeout = time.Minute
 
-// native returns the system, which the first that wants it stages, starts and
-// claims.
+// native returns a development system, which the first that wants it starts.
 func (b *bench) native(ctx context.Context) (*nativeSystem, error) {
 	if b.system != nil {
 		return b.system, nil
 	}
+	dir := system.Dir("native")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	s, err := startNative(ctx, "dev", filepath.Join(dir, "root"), "")
+	b.system = s
+	return s, err
+}
+
+// startNative stages, starts and claims a system; it returns when its daemons are up.
+func startNative(ctx context.Context, mode, root, yaml string) (*nativeSystem, error) {
 	version, err := system.Version()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(system.Dir("native"), 0o755); err != nil {
+	if _, err := system.Stage(ctx, mode, version, root, os.Stderr); err != nil {
 		return nil, err
 	}
-	s := &nativeSystem{root: system.Dir("native") + "/root"}
-	if _, err := system.Stage(ctx, "dev", version, s.root, os.Stderr); err != nil {
-		return nil, err
+	if yaml != "" {
+		if err := os.WriteFile(filepath.Join(root, "boot/cluster.yaml"), []byte(yaml), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	var said strings.Builder
-	if s.Machine, err = native.Start(ctx, s.root, &said); err != nil {
+	m, err := native.Start(ctx, root, &said)
+	if err != nil {
 		return nil, err
 	}
+	s := &nativeSystem{Machine: m, root: root}
 	if err := s.claim(ctx); err != nil {
 		s.close()
 		return nil, fmt.Errorf("%w\n%s", err, said.String())
 	}
-	b.system = s
 	return s, nil
 }
 
