@@ -163,12 +163,13 @@ type Cluster struct {
 
 	kubectl string
 	t       *testing.T
+	life    context.Context // the machine's
 }
 
 // Cluster returns a way to the machine's cluster, as it is until the next PowerOn.
 func (r *Running) Cluster() *Cluster {
 	r.t.Helper()
-	return &Cluster{Config: r.Kubeconfig(r.t), kubectl: Kubectl(r.t), t: r.t}
+	return &Cluster{Config: r.Kubeconfig(r.t), kubectl: Kubectl(r.t), t: r.t, life: r.life}
 }
 
 // Command is kubectl with these arguments, to be started.
@@ -217,7 +218,10 @@ func (c *Cluster) In(namespace string) *Cluster {
 	c.t.Helper()
 	c.Run("create", "namespace", namespace)
 	c.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the test's own has ended
+		if c.life.Err() != nil {
+			return // the machine was this test's own, and has ended with it
+		}
+		ctx, cancel := context.WithTimeout(c.life, time.Minute) // the test's own has ended
 		defer cancel()
 		if out, err := c.Command(ctx, "delete", "namespace", namespace, "--wait=false").CombinedOutput(); err != nil {
 			c.t.Logf("delete namespace %s: %v: %s", namespace, err, out)
