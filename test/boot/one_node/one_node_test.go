@@ -15,6 +15,7 @@ import (
 	"github.com/dactyl-os/dactyl/test/boot/offline"
 	"github.com/dactyl-os/dactyl/test/boot/pod_cannot_reach_host"
 	"github.com/dactyl-os/dactyl/test/boot/pod_lifecycle"
+	"github.com/dactyl-os/dactyl/test/boot/reboot_and_power_cut"
 	"github.com/dactyl-os/dactyl/test/boot/replace_under_pods"
 	"github.com/dactyl-os/dactyl/test/boot/usb_boot_to_ready"
 	"github.com/dactyl-os/dactyl/test/vm"
@@ -46,6 +47,9 @@ func TestKillEachComponent(t *testing.T) { kill_each_component.Scenario(t, node.
 func TestReplaceUnderPods(t *testing.T) { replace_under_pods.Scenario(t, node.Get(t)) }
 
 func TestEphemeralFull(t *testing.T) { ephemeral_full.Scenario(t, node.Get(t)) }
+
+// One cut, as a guard; the scenario's own test has ten.
+func TestRebootAndPowerCut(t *testing.T) { reboot_and_power_cut.Scenario(t, node.Get(t), 1) }
 
 // The last: pods are ended first, so it takes longer than without them; but it ends.
 func TestShutdown(t *testing.T) {
