@@ -28,7 +28,7 @@ type Config struct {
 	// Kernel boots this bzImage directly with Append instead of through UEFI.
 	Kernel string
 	Append string
-	// NoReboot ends QEMU where the guest would restart.
+	// NoReboot ends QEMU where the guest would restart, once PID 1 has started.
 	NoReboot bool
 	Extra    []string // further arguments for QEMU
 }
@@ -96,13 +96,24 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 		}
 	}
 	args = append(append(args, c.nic(m)...), c.Extra...)
-	if c.NoReboot {
-		args = append(args, "-no-reboot")
-	}
 	if err := m.launch(ctx, args); err != nil {
 		return nil, err
 	}
+	if c.NoReboot {
+		go m.stayDown(ctx)
+	}
 	return m, nil
+}
+
+// stayDown has QEMU end where the guest would restart, from PID 1's start on: a kernel
+// that dies before may not be at fault, and starts anew.
+func (m *Machine) stayDown(ctx context.Context) {
+	if _, err := m.Serial.WaitFor(ctx, 0, Started); err != nil {
+		return // it has ended
+	}
+	if err := m.qmp.execute(ctx, "set-action", map[string]any{"reboot": "shutdown"}); err != nil {
+		m.cmd.Process.Kill() // a test that relies on it must not pass without
+	}
 }
 
 // Ports of every Dactyl.

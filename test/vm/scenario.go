@@ -106,6 +106,7 @@ func (c *claimed) with(t *testing.T) *Running {
 			t.Logf("the serial line ended with:\n%s", c.Serial.Last(60))
 		}
 		c.stayedIn(t)
+		c.lived(t)
 	})
 	return &Running{c, t}
 }
@@ -134,6 +135,7 @@ func (r *Running) PowerOn() {
 	r.t.Helper()
 	if r.Machine != nil {
 		r.stayedIn(r.t)
+		r.lived(r.t)
 	}
 	m, err := Start(r.life, r.Config)
 	if err != nil {

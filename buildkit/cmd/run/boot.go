@@ -40,7 +40,7 @@ func (b *boot) bringUp(ctx context.Context) error {
 
 // consoleStages are lines on the serial console by which a boot can be followed.
 var consoleStages = []struct{ name, pattern string }{
-	{"PID 1 runs: firmware, boot loader and kernel are done, the root is verified", `^Dactyl .*: starting`},
+	{"PID 1 runs: firmware, boot loader and kernel are done, the root is verified", vm.Started},
 	{"the gateway answers", `dactyl .* ready`},
 }
 

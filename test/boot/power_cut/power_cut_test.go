@@ -74,8 +74,6 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-const started = `^Dactyl .*: starting`
-
 // measureBoot returns how long a first boot takes from PID 1 to ready on this host.
 func measureBoot(t *testing.T) time.Duration {
 	t.Helper()
@@ -84,7 +82,7 @@ func measureBoot(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	defer m.Kill()
-	if _, err := m.Serial.WaitFor(vm.Context(t), 0, started); err != nil {
+	if _, err := m.Serial.WaitFor(vm.Context(t), 0, vm.Started); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
@@ -102,7 +100,7 @@ func cutAfter(t *testing.T, c vm.Config, d time.Duration) []string {
 		t.Fatal(err)
 	}
 	defer m.Kill()
-	if _, err := m.Serial.WaitFor(vm.Context(t), 0, started); err != nil {
+	if _, err := m.Serial.WaitFor(vm.Context(t), 0, vm.Started); err != nil {
 		screen := filepath.Join(os.TempDir(), "dactyl-power-cut.png")
 		t.Fatalf("%v; its screen: %s (%v)", err, screen, m.Screendump(t.Context(), screen))
 	}

@@ -51,7 +51,7 @@ func cutAfter(t *testing.T, c vm.Config, d time.Duration) []byte {
 		t.Fatal(err)
 	}
 	defer m.Kill()
-	if _, err := m.Serial.WaitFor(vm.Context(t), 0, `^Dactyl .*: starting`); err != nil {
+	if _, err := m.Serial.WaitFor(vm.Context(t), 0, vm.Started); err != nil {
 		screen := filepath.Join(os.TempDir(), "dactyl-reboot-and-power-cut.png")
 		t.Fatalf("%v; its screen: %s (%v)", err, screen, m.Screendump(t.Context(), screen))
 	}
