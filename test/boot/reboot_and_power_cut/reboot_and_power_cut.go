@@ -1,8 +1,8 @@
 // Scenario reboot_and_power_cut: the plug is pulled while objects are written as fast as
-// the API takes them; then the machine is told to reboot. It becomes Ready by itself,
-// as the same node of the same cluster, with the same pods serving, and every object
-// whose creation was acknowledged. QEMU is killed: what the guest had flushed is on
-// the disk, the rest is not. If it fails, a power failure costs a cluster.
+// the API takes them. The machine becomes Ready by itself, as the same node of the same
+// cluster, with the same pods serving, and every object whose creation was acknowledged.
+// QEMU is killed: what the guest had flushed is on the disk, the rest is not. If it
+// fails, a power failure costs a cluster.
 package reboot_and_power_cut
 
 import (
@@ -32,34 +32,97 @@ const (
 	namespace = "power"
 )
 
-// Scenario pulls the plug so often, and reboots once. It wants vm.NodePort forwarded.
-func Scenario(t *testing.T, r *vm.Running, cuts int) {
+// Scenario pulls the plug once. It wants vm.NodePort forwarded.
+func Scenario(t *testing.T, r *vm.Running) {
+	w := begin(t, r)
+	w.cut(t)
+	w.end(t)
+}
+
+// workload is what must be there again after each cut.
+type workload struct {
+	r       *vm.Running
+	random  *rand.Rand
+	serving *vm.Serving
+	who     string
+	cuts    int
+	kept    []string // objects whose creation was acknowledged
+}
+
+func begin(t *testing.T, r *vm.Running) *workload {
+	t.Helper()
 	r.WaitReady()
 	r.LoadImage(vm.TestImage(t))
 	c := r.Cluster()
 	c.Run("create", "namespace", namespace)
 	c.Namespace = namespace
-	serving := r.Serve(c)
-	random := seeded(t)
-	who := identity(t, r)
-	var kept []string
-	for cut := range cuts {
-		l := startLoad(t, r, fmt.Sprintf("cut-%d", cut))
-		wait(t.Context(), time.Second+time.Duration(random.Int64N(int64(4*time.Second))))
-		r.Kill()
-		written := l.stop()
-		if len(written) == 0 {
-			t.Errorf("cut %d: nothing was written before it", cut+1)
-		}
-		kept = append(kept, written...)
-		r.PowerOn()
-		came(t, r, serving, who, kept)
-	}
-	reboot(t, r)
-	came(t, r, serving, who, kept)
-	t.Logf("%d objects written and kept", len(kept))
+	return &workload{r: r, random: seeded(t), serving: r.Serve(c), who: identity(t, r)}
+}
 
-	mounts, err := storage.NewClient(r.Admin).ListMounts(vm.Context(t), &storage.ListMountsRequest{})
+// cut pulls the plug some seconds into writing.
+func (w *workload) cut(t *testing.T) {
+	t.Helper()
+	w.cuts++
+	l := startLoad(t, w.r, fmt.Sprintf("cut-%d", w.cuts))
+	wait(t.Context(), time.Second+time.Duration(w.random.Int64N(int64(4*time.Second))))
+	w.r.Kill()
+	written := l.stop()
+	if len(written) == 0 {
+		t.Errorf("cut %d: nothing was written before it", w.cuts)
+	}
+	w.kept = append(w.kept, written...)
+	w.r.PowerOn()
+	w.came(t)
+}
+
+// reboot asks for one.
+func (w *workload) reboot(t *testing.T) {
+	t.Helper()
+	boot, err := w.r.Machine0().GetVersion(vm.Context(t), &machine.GetVersionRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.r.Machine0().Reboot(vm.Context(t), &machine.RebootRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx := vm.Context(t)
+	vm.Eventually(t, func() string {
+		if v, err := w.r.Machine0().GetVersion(ctx, &machine.GetVersionRequest{}); err != nil || v.BootId == boot.BootId {
+			return fmt.Sprintf("the machine has not rebooted: %v", err)
+		}
+		return ""
+	})
+	w.came(t)
+}
+
+// came checks that everything is as it was before.
+func (w *workload) came(t *testing.T) {
+	t.Helper()
+	start := time.Now()
+	w.r.WaitReady()
+	ready := time.Since(start)
+	w.serving = w.serving.On(w.r)
+	w.serving.Wait()
+	t.Logf("Ready after %v, serving %v later", ready.Round(time.Second), (time.Since(start) - ready).Round(time.Second))
+	if now := identity(t, w.r); now != w.who {
+		t.Errorf("the node is %s: was %s", now, w.who)
+	}
+	there := map[string]bool{}
+	for _, name := range strings.Fields(w.r.Cluster().Run("get", "configmaps", "-n", namespace, "-o", "jsonpath={.items[*].metadata.name}")) {
+		there[name] = true
+	}
+	for _, name := range w.kept {
+		if !there[name] {
+			t.Errorf("%s was acknowledged and is lost", name)
+		}
+	}
+}
+
+// end checks that nothing was thrown away for it.
+func (w *workload) end(t *testing.T) {
+	t.Helper()
+	t.Logf("%d objects written and kept", len(w.kept))
+	mounts, err := storage.NewClient(w.r.Admin).ListMounts(vm.Context(t), &storage.ListMountsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,48 +138,6 @@ func seeded(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
-}
-
-// reboot returns when another boot of the machine answers.
-func reboot(t *testing.T, r *vm.Running) {
-	t.Helper()
-	boot, err := r.Machine0().GetVersion(vm.Context(t), &machine.GetVersionRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Machine0().Reboot(vm.Context(t), &machine.RebootRequest{}); err != nil {
-		t.Fatal(err)
-	}
-	ctx := vm.Context(t)
-	vm.Eventually(t, func() string {
-		if v, err := r.Machine0().GetVersion(ctx, &machine.GetVersionRequest{}); err != nil || v.BootId == boot.BootId {
-			return fmt.Sprintf("the machine has not rebooted: %v", err)
-		}
-		return ""
-	})
-}
-
-// came checks that everything is as it was before a cut.
-func came(t *testing.T, r *vm.Running, serving *vm.Serving, who string, kept []string) {
-	t.Helper()
-	begin := time.Now()
-	r.WaitReady()
-	ready := time.Since(begin)
-	serving = serving.On(r)
-	serving.Wait()
-	t.Logf("Ready after %v, serving %v later", ready.Round(time.Second), (time.Since(begin) - ready).Round(time.Second))
-	if now := identity(t, r); now != who {
-		t.Errorf("the node is %s: was %s", now, who)
-	}
-	there := map[string]bool{}
-	for _, name := range strings.Fields(r.Cluster().Run("get", "configmaps", "-n", namespace, "-o", "jsonpath={.items[*].metadata.name}")) {
-		there[name] = true
-	}
-	for _, name := range kept {
-		if !there[name] {
-			t.Errorf("%s was acknowledged and is lost", name)
-		}
-	}
 }
 
 // identity is the cluster's CA, its first namespace and the node, which none are made twice.

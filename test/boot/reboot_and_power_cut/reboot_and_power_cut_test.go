@@ -19,7 +19,8 @@ const (
 	comingSpan = 45 * time.Second
 )
 
-// The first cuts come while a cluster does, from a disk as it was flashed.
+// The first cuts come while a cluster does, from a disk as it was flashed. At the end the
+// machine is told to reboot, which pods are ended for.
 func TestRebootAndPowerCuts(t *testing.T) {
 	random := seeded(t)
 	config := vm.Config{Image: vm.Image(t, "test"), Dir: t.TempDir(), YAML: "kubernetes: {}\n", MemoryMiB: 2048, Forward: []int{vm.NodePort}}
@@ -40,7 +41,12 @@ func TestRebootAndPowerCuts(t *testing.T) {
 	if authority != nil && !bytes.Equal(r.Identity.Authority.Raw, authority) {
 		t.Error("the machine has another CA than before the cuts")
 	}
-	Scenario(t, r, cutsUnderLoad)
+	w := begin(t, r)
+	for range cutsUnderLoad {
+		w.cut(t)
+	}
+	w.reboot(t)
+	w.end(t)
 }
 
 // cutAfter returns the CA that the machine showed before the cut; nil if it was too early.
