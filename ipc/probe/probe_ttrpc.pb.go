@@ -28,7 +28,8 @@ type Server interface {
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
 	// ReadFile reads a file as PID 1 sees it, at most 1 MiB.
 	ReadFile(context.Context, *ReadFileRequest) (*ReadFileResponse, error)
-	// FillDisk writes a file until the volume is full or size is reached; 0 removes it.
+	// FillDisk writes a file, or more of one that is there, until the volume is full or
+	// size is reached; 0 removes it.
 	FillDisk(context.Context, *FillDiskRequest) (*FillDiskResponse, error)
 	// AbuseSockets sends garbage and floods to each socket that PID 1 reads from.
 	AbuseSockets(context.Context, *AbuseSocketsRequest) (*AbuseSocketsResponse, error)
@@ -111,7 +112,8 @@ func (c Client) ReadFile(ctx context.Context, request *ReadFileRequest) (*ReadFi
 	return response, nil
 }
 
-// FillDisk writes a file until the volume is full or size is reached; 0 removes it.
+// FillDisk writes a file, or more of one that is there, until the volume is full or
+// size is reached; 0 removes it.
 func (c Client) FillDisk(ctx context.Context, request *FillDiskRequest) (*FillDiskResponse, error) {
 	response := new(FillDiskResponse)
 	if err := c.conn.Invoke(ctx, methodFillDisk, request, response); err != nil {

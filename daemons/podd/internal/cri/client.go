@@ -1,8 +1,8 @@
 // Package cri asks a container runtime what the kubelet asks it, as far as podd wants to
 // know: https://kubernetes.io/docs/concepts/architecture/cri.
 //
-// It has the messages in use instead of all of k8s.io/cri-api, whose 200 cost a process
-// that asks twice a minute 0.7 MiB of memory.
+// It has the messages in use instead of all of k8s.io/cri-api, whose 170 cost a process
+// that asks twice a minute some 0.6 MiB of heap.
 package cri
 
 import (
