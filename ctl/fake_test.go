@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -161,7 +162,7 @@ func (f *fake) serve(chain tls.Certificate) string {
 			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: roots,
 		})),
 		grpc.UnknownServiceHandler(f.forward))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", reserve(f.t))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -169,6 +170,32 @@ func (f *fake) serve(chain tls.Certificate) string {
 	f.stop = s.GracefulStop
 	f.t.Cleanup(s.Stop)
 	return l.Addr().String()
+}
+
+// reserve returns an address of loopback that is this test's alone until it
+// ends, also while nobody listens there. A port that is merely closed goes to
+// the next machine of a test beside this one, which then answers for a machine
+// that is switched off.
+func reserve(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	// net.Listen sets it too, and both must: then one who asks for this port may
+	// listen there, and one who asks for any port does not get it.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
 }
 
 // route is one external method.

@@ -182,13 +182,14 @@ func listen(t *testing.T, answer func([]byte) []byte) string {
 	return port
 }
 
-// silentPort is one where nobody listens.
+// silentPort is one where nobody listens and, while the test runs, nobody can: a
+// socket that hears only one peer holds it, so whoever else asks is refused.
 func silentPort(t *testing.T) string {
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	c, err := net.Dial("udp", "127.0.0.1:9")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	_, port, _ := net.SplitHostPort(c.LocalAddr().String())
 	return port
 }
