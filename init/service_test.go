@@ -165,8 +165,9 @@ func TestMisconfiguredDaemonRefusesCallersUntilRestarted(t *testing.T) {
 func TestListDaemons(t *testing.T) {
 	w := startWorld(t, testSystem(abi.Daemon{Name: "echo"}, abi.Daemon{Name: "netty", Capabilities: []string{"NET_ADMIN"}, Network: "host"}))
 	client := pb.NewClient(w.peer("machine"))
-	w.report("echo")
-	w.report("netty")
+	for _, name := range []string{"echo", "netty"} {
+		w.eventually(name+" is up", func() bool { return w.daemon(client, name).State == "up" })
+	}
 	echo, netty := w.daemon(client, "echo"), w.daemon(client, "netty")
 	if len(echo.Capabilities)+len(echo.Bounding) != 0 || !echo.NoNewPrivs || echo.Landlock != 6 || echo.MemoryBytes == 0 || echo.ResidentBytes == 0 {
 		t.Error(echo)

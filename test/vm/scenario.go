@@ -222,22 +222,19 @@ func (r *Running) WaitUp() []*machine.Daemon {
 
 // Pause waits for the time between two looks at a condition; it returns false
 // when ctx has ended.
-func Pause(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(100 * time.Millisecond):
-		return true
-	}
-}
+func Pause(ctx context.Context) bool { return Elapse(ctx, 100*time.Millisecond) }
 
 // slowPause is Pause where what is waited for takes long and wants the processors for
 // itself: each look costs a machine without KVM some 10 ms.
-func slowPause(ctx context.Context) bool {
+func slowPause(ctx context.Context) bool { return Elapse(ctx, 500*time.Millisecond) }
+
+// Elapse lets time pass, where the moment of what comes next is what a scenario varies;
+// it returns false when ctx has ended before. Who waits for something uses Eventually.
+func Elapse(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(d):
 		return true
 	}
 }

@@ -74,12 +74,18 @@ func (s *Serving) On(r *Running) *Serving {
 	return &Serving{c, r}
 }
 
-// Wait waits until the workload answers.
+// Wait waits until the workload answers. The first requests after a power cut may go to
+// where a pod was before, and would not be answered however long they waited: each look
+// is more patient than the one before.
 func (s *Serving) Wait() {
 	s.r.t.Helper()
+	paths, attempt := s.paths(), time.Second
 	Eventually(s.r.t, func() string {
-		for _, path := range s.paths() {
-			if err := s.get(s.r.t.Context(), path); err != nil {
+		attempt *= 2
+		ctx, cancel := context.WithTimeout(s.r.t.Context(), attempt)
+		defer cancel()
+		for _, path := range paths {
+			if err := s.get(ctx, path); err != nil {
 				return err.Error()
 			}
 		}

@@ -48,8 +48,7 @@ func TestReplaceUnderPods(t *testing.T) { replace_under_pods.Scenario(t, node.Ge
 
 func TestEphemeralFull(t *testing.T) { ephemeral_full.Scenario(t, node.Get(t)) }
 
-// One cut, as a guard; the scenario's own test has ten.
-func TestPowerCut(t *testing.T) { reboot_and_power_cut.Scenario(t, node.Get(t)) }
+func TestRebootAndPowerCut(t *testing.T) { reboot_and_power_cut.Scenario(t, node.Get(t)) }
 
 // The last: pods are ended first, so it takes longer than without them; but it ends.
 func TestShutdown(t *testing.T) {

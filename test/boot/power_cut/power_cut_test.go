@@ -1,12 +1,12 @@
-// Scenario power_cut: the plug is pulled at random moments, during the first boot
-// after flashing and while running. The machine always comes back by itself, with
-// the identity it had. QEMU is killed: what the guest had not flushed may be lost,
-// what it had is on the disk. If it fails, a node in the field is lost by a power failure.
+// Scenario power_cut: the plug is pulled at random moments of the first boot after
+// flashing: until the machine is ready, while its cluster comes, and while both come
+// back. The machine always does by itself, with the identity it had, and becomes a Ready
+// node. QEMU is killed: what the guest had not flushed may be lost, what it had is on the
+// disk. If it fails, a node in the field is lost by a power failure.
 package power_cut
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"math/rand/v2"
@@ -21,25 +21,31 @@ import (
 )
 
 const (
-	cutsInFirstBoot = 5
-	cutsWhileUp     = 5
+	cutsInFirstBoot      = 5
+	cutsWhileClusterMade = 3
+	cutsWhileComingBack  = 4
 )
 
 func TestPowerCuts(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	dir := t.TempDir()
-	config := vm.Config{Image: vm.Image(t, "test"), Dir: dir}
+	config := vm.Config{Image: vm.Image(t, "test"), Dir: t.TempDir(), YAML: "kubernetes: {}\n", MemoryMiB: 2048}
 
 	var shown []string // fingerprints that the console has shown before a cut
-	span := measureBoot(t)
-	for cut := range cutsInFirstBoot {
+	up := measureBoot(t)
+	pull := func(from, to time.Duration) {
+		after := from + time.Duration(random.Int64N(int64(to-from)))
+		t.Logf("%v after PID 1 started", after.Round(time.Millisecond))
+		shown = append(shown, cutAfter(t, config, after)...)
+	}
+	for range cutsInFirstBoot {
 		// From when PID 1 starts, where the disk is first written to, to a little
 		// after the machine is ready.
-		after := time.Duration(random.Int64N(int64(span + span/4)))
-		t.Logf("cut %d: %v after PID 1 started", cut+1, after.Round(time.Millisecond))
-		shown = append(shown, cutAfter(t, config, after)...)
+		pull(0, up+up/4)
+	}
+	for range cutsWhileClusterMade {
+		pull(up, 6*up) // to a little before the node is Ready
 	}
 
 	r := vm.Boot(t, config)
@@ -50,19 +56,24 @@ func TestPowerCuts(t *testing.T) {
 			t.Errorf("the console showed the CA %s before a cut; it is %x now", f, digest)
 		}
 	}
-	for cut := range cutsWhileUp {
-		wait(t.Context(), time.Duration(random.Int64N(int64(3*time.Second))))
+	for cut := range cutsWhileComingBack {
+		vm.Elapse(t.Context(), time.Duration(random.Int64N(int64(3*up))))
 		r.Kill()
 		r.PowerOn()
-		r.WaitUp()
-		now, err := vm.Authority(vm.Context(t), r.API)
-		if err != nil {
-			t.Fatalf("cut %d: %v\n%s", cut+1, err, r.Serial.Last(40))
-		}
-		if !bytes.Equal(now.Raw, authority) {
-			t.Fatalf("cut %d: the machine came back with another CA", cut+1)
-		}
+		ctx := vm.Context(t)
+		vm.Eventually(t, func() string {
+			now, err := vm.Authority(ctx, r.API)
+			switch {
+			case err != nil:
+				return err.Error()
+			case !bytes.Equal(now.Raw, authority):
+				t.Fatalf("cut %d: the machine came back with another CA", cut+1)
+			}
+			return ""
+		})
 	}
+	r.WaitReady()
+	r.WaitUp()
 	mounts, err := storage.NewClient(r.Admin).ListMounts(vm.Context(t), &storage.ListMountsRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +115,7 @@ func cutAfter(t *testing.T, c vm.Config, d time.Duration) []string {
 		screen := filepath.Join(os.TempDir(), "dactyl-power-cut.png")
 		t.Fatalf("%v; its screen: %s (%v)", err, screen, m.Screendump(t.Context(), screen))
 	}
-	wait(t.Context(), d)
+	vm.Elapse(t.Context(), d)
 	var shown []string
 	for _, l := range m.Serial.Lines() {
 		if f, ok := strings.CutPrefix(l.Text, "fingerprint: "); ok && len(f) == 2*sha256.Size {
@@ -112,12 +123,4 @@ func cutAfter(t *testing.T, c vm.Config, d time.Duration) []string {
 		}
 	}
 	return shown
-}
-
-// wait lets time pass: when the plug is pulled is what this scenario varies.
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

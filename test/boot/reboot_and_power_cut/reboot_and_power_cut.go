@@ -1,8 +1,9 @@
 // Scenario reboot_and_power_cut: the plug is pulled while objects are written as fast as
-// the API takes them. The machine becomes Ready by itself, as the same node of the same
-// cluster, with the same pods serving, and every object whose creation was acknowledged.
-// QEMU is killed: what the guest had flushed is on the disk, the rest is not. If it
-// fails, a power failure costs a cluster.
+// the API takes them, and the machine is told to reboot, which pods are ended for. It
+// becomes Ready by itself, as the same node of the same cluster, with the same pods
+// serving, and every object whose creation was acknowledged. QEMU is killed: what the
+// guest had flushed is on the disk, the rest is not. If it fails, a power failure costs a
+// cluster. Cuts while a cluster comes are in power_cut.
 package reboot_and_power_cut
 
 import (
@@ -28,14 +29,18 @@ import (
 )
 
 const (
+	cuts      = 2
 	writers   = 4
 	namespace = "power"
 )
 
-// Scenario pulls the plug once. It wants vm.NodePort forwarded.
+// Scenario wants vm.NodePort forwarded.
 func Scenario(t *testing.T, r *vm.Running) {
 	w := begin(t, r)
-	w.cut(t)
+	for range cuts {
+		w.cut(t)
+	}
+	w.reboot(t)
 	w.end(t)
 }
 
@@ -56,7 +61,9 @@ func begin(t *testing.T, r *vm.Running) *workload {
 	c := r.Cluster()
 	c.Run("create", "namespace", namespace)
 	c.Namespace = namespace
-	return &workload{r: r, random: seeded(t), serving: r.Serve(c), who: identity(t, r)}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	return &workload{r: r, random: rand.New(rand.NewPCG(seed, 0)), serving: r.Serve(c), who: identity(t, r)}
 }
 
 // cut pulls the plug some seconds into writing.
@@ -64,7 +71,7 @@ func (w *workload) cut(t *testing.T) {
 	t.Helper()
 	w.cuts++
 	l := startLoad(t, w.r, fmt.Sprintf("cut-%d", w.cuts))
-	wait(t.Context(), time.Second+time.Duration(w.random.Int64N(int64(4*time.Second))))
+	vm.Elapse(t.Context(), time.Second+time.Duration(w.random.Int64N(int64(4*time.Second))))
 	w.r.Kill()
 	written := l.stop()
 	if len(written) == 0 {
@@ -133,13 +140,6 @@ func (w *workload) end(t *testing.T) {
 	}
 }
 
-// seeded returns a generator, and says with what it can be had again.
-func seeded(t *testing.T) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
-
 // identity is the cluster's CA, its first namespace and the node, which none are made twice.
 func identity(t *testing.T, r *vm.Running) string {
 	t.Helper()
@@ -154,14 +154,6 @@ func identity(t *testing.T, r *vm.Running) string {
 	uids := r.Cluster().Run("get", "node/"+status.Node, "namespace/kube-system", "deployment/front", "-n", namespace, "-o",
 		`jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid}, {end}`)
 	return fmt.Sprintf("%s%x", uids, sha256.Sum256(info.Authority))
-}
-
-// wait lets time pass: when the plug is pulled is what this scenario varies.
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 // load writes ConfigMaps until the machine is gone.
