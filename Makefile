@@ -4,7 +4,7 @@ MODE ?= production
 GO   ?= go
 # Scenarios that become a node take both processors of a small build machine: these run
 # one at a time. PRODUCTION is the same again with the other image.
-NODES      = one_node|no_network_at_all
+NODES      = one_node|no_network_at_all|small_machine
 PRODUCTION = first_boot
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 

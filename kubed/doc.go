@@ -35,10 +35,11 @@
 //
 // PID 1 starts again what ends. kubed asks the parts themselves, every 10 seconds those
 // that are well (every 30 when all have been for a minute and nobody asks for them, as
-// each question costs the memory and time of who answers), and has one restarted that lives, lacks nothing and does not answer
-// for 3 minutes (5 minutes after its start, and twice as long each time that was in
-// vain). etcdd and podd are spared: PID 1 sees their signs of life. A part that was
-// well is believed ill after three failures.
+// each question costs the memory and time of who answers), and has one restarted that
+// lives, lacks nothing and does not answer for 3 minutes (10 minutes after its start,
+// and twice as long each time that was in vain); who begins to work is given that time
+// once more to be well. etcdd and podd are spared: PID 1 sees their signs of life. A
+// part that was well is believed ill after three failures.
 //
 // # Who the node is
 //

@@ -287,9 +287,9 @@ func (e *engine) hungAt(p *part) time.Time {
 	return e.illSince(p).Add(startLimit << min(max(p.hung-1, 0), maxDoublings))
 }
 
-// illSince is since when p is not healthy although it could be.
+// illSince is since when p is not healthy although it could be, and got no nearer to it.
 func (e *engine) illSince(p *part) time.Time {
-	t := latest(p.since, p.begun)
+	t := latest(latest(p.since, p.begun), p.nearer)
 	for _, n := range p.needs {
 		if n.name != objects && n.only != running {
 			t = latest(t, e.part(n.name).since)

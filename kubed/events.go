@@ -85,7 +85,7 @@ func (e *engine) stopped(now time.Time, name partName, err error) []action {
 	p.stops.done(now, err)
 	if err == nil {
 		p.process, p.asked = process{state: "idle"}, ""
-		p.set(now, false, "")
+		p.set(now, false, false, "")
 	}
 	return e.settle(now)
 }
@@ -156,16 +156,16 @@ func (e *engine) compare(now time.Time, p *part, is process) {
 	switch {
 	case is.state == "idle":
 		p.asked = "" // somebody has stopped it
-		p.set(now, false, "it was stopped")
+		p.set(now, false, false, "it was stopped")
 	case is.state != "up":
-		p.set(now, false, strings.TrimSuffix(is.state+": "+is.reason, ": "))
+		p.set(now, false, false, strings.TrimSuffix(is.state+": "+is.reason, ": "))
 		p.checks.due = earliest(p.checks.due, now)
 		e.looks.due = earliest(e.looks.due, now.Add(slowLook))
 	case was.pid != 0 && is.pid != was.pid:
 		p.began(now, "it ended and was started again")
 	}
 	if !p.checked {
-		p.set(now, is.state == "up", p.problem)
+		p.set(now, is.state == "up", is.state == "up", p.problem)
 	}
 }
 

@@ -55,12 +55,13 @@ var specifications = []specification{
 
 const (
 	// startLimit is how long a part may take from its start until it is healthy for the
-	// first time before it counts as hung: an emulated machine with one processor needs
-	// two minutes for the API server.
-	startLimit = 5 * time.Minute
+	// first time before it counts as hung, and from when it almost is until it is: an
+	// emulated machine with one processor needs two minutes for the API server, and
+	// more than five beside another machine on a slow host.
+	startLimit = 10 * time.Minute
 	// maxDoublings of startLimit, one for each try that was in vain: on a machine that
 	// has far too much to do, whoever is ended for being slow never gets anywhere.
-	maxDoublings = 3
+	maxDoublings = 2
 	// hungLimit is the same for a part that has been healthy: longer than a machine that
 	// starts many pods at once has nothing left for its health check. A part that really
 	// hangs is rare, and its start is the last thing that a busy machine needs.
@@ -110,17 +111,21 @@ type part struct {
 	failed  int       // checks in a row
 	healthy bool      // as of now
 	almost  bool      // or nearly
+	nearer  time.Time // when it last became almost healthy
 	proven  bool      // it has been, since begun
 	since   time.Time // of healthy, or not
 	problem string    // why not
 }
 
-func (p *part) set(now time.Time, healthy bool, problem string) {
+func (p *part) set(now time.Time, healthy, almost bool, problem string) {
 	p.problem = problem
 	if p.healthy != healthy {
 		p.healthy, p.since = healthy, now
 	}
-	p.almost = healthy
+	if almost && !p.almost {
+		p.nearer = now
+	}
+	p.almost = almost
 	p.proven = p.proven || healthy
 	if healthy {
 		p.hung = 0
@@ -130,7 +135,7 @@ func (p *part) set(now time.Time, healthy bool, problem string) {
 // began says that it has a new process.
 func (p *part) began(now time.Time, why string) {
 	p.begun, p.proven, p.failed = now, false, 0
-	p.set(now, false, why)
+	p.set(now, false, false, why)
 	p.checks.due = now
 }
 
@@ -145,14 +150,13 @@ func (p *part) checkedIt(now, again time.Time, h health) {
 	p.checks.busy = false
 	if h.problem == "" {
 		p.failed = 0
-		p.set(now, true, "")
+		p.set(now, true, true, "")
 		p.checks.due = again
 		return
 	}
 	p.failed++
 	if !p.healthy || p.failed >= doubts {
-		p.set(now, false, h.problem)
-		p.almost = h.almost
+		p.set(now, false, h.almost, h.problem)
 	}
 	if !p.proven && now.Sub(p.begun) < coming {
 		p.checks.due = now.Add(p.checks.soon(now))

@@ -25,8 +25,9 @@ import (
 )
 
 // readyPatience bounds the wait for a node to be Ready after its API answers: a
-// minute without KVM on two processors that do nothing else.
-const readyPatience = 8 * time.Minute
+// minute without KVM on two processors that do nothing else. Like patience, only what
+// never happens fails by it.
+const readyPatience = 20 * time.Minute
 
 // NodeReady waits until the node is Ready and all components are healthy. When ctx
 // ends it says what was being waited for.

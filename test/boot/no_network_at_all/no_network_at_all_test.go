@@ -12,7 +12,7 @@ import (
 )
 
 // readyPatience is longer than WaitReady's: the machine waits for an address first.
-const readyPatience = 9 * time.Minute
+const readyPatience = 22 * time.Minute
 
 func TestNoNetwork(t *testing.T) {
 	m, err := vm.Start(t.Context(), vm.Config{
