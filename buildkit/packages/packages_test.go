@@ -56,6 +56,15 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// What is ours in a module of its own has tests too, which those of this module do not run.
+func TestOwnCode(t *testing.T) {
+	w := testWorkshop(t)
+	out, err := w.goOutput(t.Context(), filepath.Join(w.folder, "kubernetes"), "test", "-count=1", "./collector")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // The parts of Kubernetes are released together, and containerd speaks the version of
 // the kubelet's interface that it was written for.
 func TestVersionsFitTogether(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	_ "github.com/dactyl-os/dactyl/buildkit/packages/kubernetes/collector" // collects less garbage while a component starts
 )
 
 // components are the names this program answers to. Each runs until it is told to
