@@ -2,7 +2,8 @@
 // Kubernetes, containerd, runc, the CNI plugins, CoreDNS and the pause image.
 //
 //	table.go          every program: what is built, with which flags, where it goes
-//	kubernetes/       go.mod; one program for the components, containerd and CoreDNS, and the shim's versions
+//	kubernetes/       go.mod; one program for the components, containerd and CoreDNS, and the shim's versions;
+//	                  collector/: they collect little garbage while they start
 //	runc/             go.mod alone: nothing is ours
 //	cni/              go.mod and a main that picks plugins
 //	mount/            mount and umount, ours
