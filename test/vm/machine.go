@@ -207,7 +207,7 @@ func freePorts(guest []int) (map[int]string, error) {
 
 // hugePages has QEMU's own memory lie in pages of 2 MiB, as the guest's does. Without
 // KVM a third of its work is to look up what it has translated, in tables of hundreds of
-// megabytes: a node is Ready after 87 s instead of 106.
+// megabytes: docs/measurements.md.
 const hugePages = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
 
 func (m *Machine) launch(ctx context.Context, args []string) error {
