@@ -4,11 +4,12 @@ MODE ?= production
 GO   ?= go
 # NODE has its machine at work from its first minute to its last, with deadlines of people
 # and of pods in it: it runs alone. PRODUCTION is the same again with the other image.
-NODE       = one_node
-PRODUCTION = first_boot
-# LONGEST takes as long as all that run beside it: it begins first.
-LONGEST    = power_cut
-STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NODE         = one_node
+PRODUCTION   = first_boot
+# What takes longest begins first, so that at the end nothing runs alone.
+LONGEST      = ./test/boot/power_cut ./test/boot/small_machine ./test/boot/no_network_at_all ./test/boot/one_machine
+LONGEST_UNIT = ./daemons/etcdd ./init
+STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: build image run test test-production check proto graph licenses bench deps clean
 
@@ -24,8 +25,8 @@ run: deps build ## boot a development image in QEMU, from a USB stick
 test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
-	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/boot/)
-	$(GO) test -count=1 -p 2 -timeout 60m ./test/boot/$(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(LONGEST)|$(NODE)|$(PRODUCTION))$$')
+	$(GO) test -timeout 20m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
+	$(GO) test -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION))$$')
 	$(GO) test -count=1 -timeout 60m -v ./test/boot/$(NODE)
 
 test-production: deps ## a node from the production image: 5 minutes without KVM

@@ -22,8 +22,8 @@ import (
 
 const (
 	cutsInFirstBoot      = 5
-	cutsWhileClusterMade = 3
-	cutsWhileComingBack  = 4
+	cutsWhileClusterMade = 2
+	cutsWhileComingBack  = 3
 )
 
 func TestPowerCuts(t *testing.T) {

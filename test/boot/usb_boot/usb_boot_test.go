@@ -10,6 +10,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/storage"
+	"github.com/dactyl-os/dactyl/test/boot/replace_daemon"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
@@ -84,6 +85,8 @@ func TestUSBBoot(t *testing.T) {
 	if len(names) != 2 { // the machine has one card
 		t.Errorf("links %v: want lo and the network card, and none that nobody made", names)
 	}
+
+	replace_daemon.Refused(t, r)
 
 	if _, err := r.Machine0().Shutdown(ctx, &machine.ShutdownRequest{}); err != nil {
 		t.Fatal(err)

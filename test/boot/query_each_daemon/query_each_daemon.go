@@ -58,8 +58,8 @@ func allowed(r abi.Route) codes.Code {
 // ends are the methods after which there is no machine to ask: they come last.
 var ends = []string{"/dactyl.machine.v1.Machine/Reboot", "/dactyl.machine.v1.Machine/Shutdown"}
 
-func TestEveryMethodByRole(t *testing.T) {
-	r := vm.Boot(t, vm.Config{NoReboot: true})
+// Scenario calls Reboot and Shutdown, too: with Config.NoReboot, the machine is off after it.
+func Scenario(t *testing.T, r *vm.Running) {
 	reader := r.As("reader")
 	nobody := r.Dial(vm.Identity{Authority: r.Identity.Authority})
 	for _, route := range routes(t, r) {

@@ -15,8 +15,8 @@ import (
 
 const sigstop = 19
 
-func TestHungDaemonIsRestarted(t *testing.T) {
-	r := vm.Boot(t, vm.Config{})
+// Scenario leaves networkd with another process.
+func Scenario(t *testing.T, r *vm.Running) {
 	ctx := vm.Context(t)
 	stopped, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: "networkd", Signal: sigstop})
 	if err != nil {

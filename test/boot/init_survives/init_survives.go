@@ -18,8 +18,8 @@ import (
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
-func TestInitSurvivesFloods(t *testing.T) {
-	r := vm.Boot(t, vm.Config{NoReboot: true})
+// Scenario wants Config.NoReboot: a machine that started anew would look well.
+func Scenario(t *testing.T, r *vm.Running) {
 	ctx := vm.Context(t)
 	before := processes(t, r)
 

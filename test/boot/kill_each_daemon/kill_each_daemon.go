@@ -62,8 +62,8 @@ func calls(c *vm.Conn) map[string]func(context.Context) error {
 	}
 }
 
-func TestKillEachDaemon(t *testing.T) {
-	r := vm.Boot(t, vm.Config{})
+// Scenario leaves every daemon with another process.
+func Scenario(t *testing.T, r *vm.Running) {
 	for _, d := range r.WaitUp() {
 		if d.Name == "mischiefd" || d.OnRequest { // on a node: kill_each_component
 			continue

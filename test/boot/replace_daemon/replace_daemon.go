@@ -25,8 +25,13 @@ import (
 
 const name = "networkd"
 
-func TestReplaceDaemon(t *testing.T) {
-	r := vm.Boot(t, vm.Config{})
+// Scenario leaves the daemons of the image running.
+func Scenario(t *testing.T, r *vm.Running) {
+	t.Run("new binaries", func(t *testing.T) { newBinaries(t, r.For(t)) })
+	t.Run("restart every daemon", func(t *testing.T) { restartEach(t, r.For(t)) })
+}
+
+func newBinaries(t *testing.T, r *vm.Running) {
 	ctx := vm.Context(t)
 	before := daemons(r)
 
@@ -84,10 +89,9 @@ func TestReplaceDaemon(t *testing.T) {
 	}
 }
 
-// Every daemon can be restarted in place, the gateway among them: a client that
+// restartEach: every daemon can be restarted in place, the gateway among them: a client that
 // follows its GOAWAY does not notice.
-func TestRestartEveryDaemonUnderLoad(t *testing.T) {
-	r := vm.Boot(t, vm.Config{})
+func restartEach(t *testing.T, r *vm.Running) {
 	ctx := vm.Context(t)
 	load, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -114,9 +118,8 @@ func TestRestartEveryDaemonUnderLoad(t *testing.T) {
 	r.WaitUp()
 }
 
-// A production image has no such method.
-func TestProductionCannotReplace(t *testing.T) {
-	r := vm.Boot(t, vm.Config{Image: vm.Image(t, "production")})
+// Refused is the scenario of a production image, which has no such method.
+func Refused(t *testing.T, r *vm.Running) {
 	if _, err := r.Replace(vm.Context(t), name, build(t, "sleeper")); status.Code(err) != codes.Unimplemented {
 		t.Errorf("%v; want Unimplemented", err)
 	}
@@ -142,7 +145,7 @@ func read(t *testing.T, path string) []byte {
 func build(t *testing.T, which string) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), which)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./"+which)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "github.com/dactyl-os/dactyl/test/boot/replace_daemon/"+which)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v: %s", which, err, text)
