@@ -6,13 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
 
 const (
 	kvm = "kvm"
-	tcg = "tcg,thread=multi"
+	// What is translated of a node that has run a dozen pods fills the 1024 MiB that QEMU
+	// has for it; then all of it is thrown away. 2047 is the most that it takes.
+	tcg = "tcg,thread=multi,tb-size=2047"
 
 	// probeTimeout is how long the firmware may take to say its first word: about a
 	// second where KVM works. Where /dev/kvm only exists, a guest hangs for ever, or
@@ -20,32 +23,38 @@ const (
 	probeTimeout = 10 * time.Second
 )
 
-// Accelerator returns QEMU's -accel for this machine. The answer of the tiny
-// guest is remembered in the user's cache, by the kernel's release.
+// Accelerator returns QEMU's -accel for this machine.
 func Accelerator(ctx context.Context) (string, error) {
+	works, err := kvmWorks(ctx)
+	if err != nil || !works {
+		return tcg, err
+	}
+	return kvm, nil
+}
+
+// kvmWorks asks a tiny guest, and remembers its answer in the user's cache, by the
+// kernel's release.
+func kvmWorks(ctx context.Context) (bool, error) {
 	if _, err := os.Stat("/dev/kvm"); err != nil {
-		return tcg, nil
+		return false, nil
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return "", err
+		return false, err
 	}
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
-		return "", err
+		return false, err
 	}
-	answer := filepath.Join(cache, "dactyl", "accel-"+strings.TrimSpace(string(release)))
+	answer := filepath.Join(cache, "dactyl", "kvm-"+strings.TrimSpace(string(release)))
 	if known, err := os.ReadFile(answer); err == nil {
-		return string(known), nil
+		return strconv.ParseBool(string(known))
 	}
-	accel := tcg
-	if bootsUnderKVM(ctx) {
-		accel = kvm
-	}
+	works := bootsUnderKVM(ctx)
 	if err := os.MkdirAll(filepath.Dir(answer), 0o755); err != nil {
-		return "", err
+		return false, err
 	}
-	return accel, os.WriteFile(answer, []byte(accel), 0o644)
+	return works, os.WriteFile(answer, strconv.AppendBool(nil, works), 0o644)
 }
 
 // bootsUnderKVM starts the firmware alone and waits for its first word on the
