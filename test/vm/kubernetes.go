@@ -77,15 +77,14 @@ func (r *Running) WaitReady() {
 	ctx, cancel := context.WithTimeout(r.t.Context(), readyPatience)
 	defer cancel()
 	if err := r.NodeReady(ctx); err != nil {
-		r.t.Fatalf("%v\n%s\n%s", err, r.logsOfIll(), r.Serial.Last(12))
+		r.t.Fatalf("%v\n%s\n%s", err, LogsOfIll(Context(r.t), r.Admin), r.Serial.Last(12))
 	}
 }
 
-// logsOfIll returns the last lines of kubed and of each component that has been
+// LogsOfIll returns the last lines of kubed and of each component that has been
 // started and is not healthy.
-func (r *Running) logsOfIll() string {
-	ctx := Context(r.t)
-	now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+func LogsOfIll(ctx context.Context, admin *Conn) string {
+	now, err := kube.NewClient(admin).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 	if err != nil {
 		return err.Error()
 	}
@@ -97,7 +96,7 @@ func (r *Running) logsOfIll() string {
 	}
 	var b strings.Builder
 	for _, name := range names {
-		lines, err := log.NewClient(r.Admin).ReadLog(ctx, &log.ReadLogRequest{Daemon: name, Tail: 25})
+		lines, err := log.NewClient(admin).ReadLog(ctx, &log.ReadLogRequest{Daemon: name, Tail: 25})
 		for err == nil {
 			var l *log.Line
 			if l, err = lines.Recv(); err == nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dactyl-os/dactyl/ipc/kube"
+	"github.com/dactyl-os/dactyl/test/vm"
 )
 
 // nativeReady is how long a node may take natively: seconds on an idle machine.
@@ -16,7 +17,12 @@ const nativeReady = 5 * time.Minute
 
 // idle is what a Ready node with no pod takes of this machine's own processor: PID 1,
 // all daemons and all of Kubernetes, in a cgroup that nothing else is in.
-func idle(ctx context.Context, b *bench) ([]result, error) {
+func idle(ctx context.Context, b *bench) (_ []result, err error) {
+	restore, err := lendSysctls(kubeletChecks)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
 	dir, err := os.MkdirTemp("", "dactyl-bench-")
 	if err != nil {
 		return nil, err
@@ -40,8 +46,8 @@ func idle(ctx context.Context, b *bench) ([]result, error) {
 }
 
 // nodeReady waits until all of Kubernetes is healthy.
-func (s *nativeSystem) nodeReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, nativeReady)
+func (s *nativeSystem) nodeReady(life context.Context) error {
+	ctx, cancel := context.WithTimeout(life, nativeReady)
 	defer cancel()
 	for {
 		now, err := kube.NewClient(s.admin).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
@@ -49,7 +55,7 @@ func (s *nativeSystem) nodeReady(ctx context.Context) error {
 			return nil
 		}
 		if sleep(ctx, 100*time.Millisecond) != nil {
-			return errors.Join(err, fmt.Errorf("the node is not Ready: %s", now.GetMessage()))
+			return errors.Join(err, fmt.Errorf("the node is not Ready: %s\n%s", now.GetMessage(), vm.LogsOfIll(life, s.admin)))
 		}
 	}
 }
