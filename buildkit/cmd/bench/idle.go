@@ -55,7 +55,9 @@ func (s *nativeSystem) nodeReady(life context.Context) error {
 			return nil
 		}
 		if sleep(ctx, 100*time.Millisecond) != nil {
-			return errors.Join(err, fmt.Errorf("the node is not Ready: %s\n%s", now.GetMessage(), vm.LogsOfIll(life, s.admin)))
+			ctx, cancel := context.WithTimeout(life, upTimeout) // ctx has ended, and who does not answer may never
+			defer cancel()
+			return errors.Join(err, fmt.Errorf("the node is not Ready: %s\n%s", now.GetMessage(), vm.LogsOfIll(ctx, s.admin)))
 		}
 	}
 }

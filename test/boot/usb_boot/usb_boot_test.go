@@ -1,6 +1,6 @@
 // Scenario usb_boot: the flashed image boots from a USB stick through UEFI on a
-// machine it has never seen, grows into the stick, can be claimed, and powers off
-// cleanly. If it fails, nothing else works for a user either.
+// machine it has never seen, grows into the stick, can be claimed, takes no other
+// daemons than its own, and powers off cleanly. If it fails, nothing else works for a user either.
 package usb_boot
 
 import (
