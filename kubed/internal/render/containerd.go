@@ -49,6 +49,10 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   stats_collect_period = "10s"
+  # A program that ends before it has read its input would leave kubectl exec -i, and
+  # kubectl cp to a full disk, waiting for ever: the shim takes what nobody reads for still
+  # wanted. What is left of a program's output has this long to reach a slow reader.
+  drain_exec_sync_io_timeout = "30s"
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["/lib/pods/cni"]
     conf_dir = "/run/from/kubed/pods/cni"
