@@ -101,9 +101,9 @@ func (e *engine) calm(now time.Time) bool {
 }
 
 // watch: somebody asks how all are, and will soon ask again. What is known may be as
-// old as calmLook, so all are asked now.
+// old as calmLook, so all are asked now, unless they just have been.
 func (e *engine) watch(now time.Time) []action {
-	if e.calm(now) {
+	if e.nodeReady && now.Sub(e.freshens) >= slowLook { // until then all are asked all the time
 		e.freshens = now
 		for _, j := range e.questions() {
 			j.due = earliest(j.due, now)
