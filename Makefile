@@ -7,9 +7,11 @@ GO   ?= go
 NODE         = one_node
 PRODUCTION   = first_boot
 # What takes longest begins first, so that at the end nothing runs alone.
-LONGEST      = ./test/boot/power_cut ./test/boot/small_machine ./test/boot/no_network_at_all ./test/boot/one_machine
+LONGEST      = ./test/boot/power_cut ./test/boot/small_machine ./test/boot/one_machine
 LONGEST_UNIT = ./daemons/etcdd ./init
 STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# gotestsum runs go test and says at the end what failed, and why.
+GOTESTSUM    = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg
 
 .PHONY: build image run test test-production check proto graph licenses bench deps clean
 
@@ -25,13 +27,13 @@ run: deps build ## boot a development image in QEMU, from a USB stick
 test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
-	$(GO) test -timeout 20m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
-	$(GO) test -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION))$$')
-	$(GO) test -count=1 -timeout 60m -v ./test/boot/$(NODE)
+	$(GOTESTSUM) -- -timeout 20m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
+	$(GOTESTSUM) -- -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION))$$')
+	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./test/boot/$(NODE)
 
 test-production: deps ## a node from the production image: 5 minutes without KVM
 	$(GO) run ./buildkit/cmd/build -mode production
-	$(GO) test -count=1 -timeout 60m -v ./test/boot/$(PRODUCTION)
+	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./test/boot/$(PRODUCTION)
 
 check: ## gofmt, vet, staticcheck, govulncheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt -w $$files"; exit 1; }
