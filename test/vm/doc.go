@@ -1,6 +1,6 @@
 // Package vm runs a disk image of Dactyl in QEMU as its users run it: from an
-// emulated USB stick, under UEFI. With KVM where a tiny guest has shown that it
-// works, else with TCG.
+// emulated USB stick or a disk of the machine, under UEFI. With KVM where a tiny guest
+// has shown that it works, else with TCG.
 //
 // A Machine is watched through its serial line, steered through QMP and reached
 // through forwarded ports. Its disk is a copy-on-write layer over the image that

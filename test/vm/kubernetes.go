@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,21 @@ func (r *Running) WaitReady() {
 	defer cancel()
 	if err := r.NodeReady(ctx); err != nil {
 		r.t.Fatalf("%v\n%s\n%s", err, LogsOfIll(Context(r.t), r.Admin), r.Serial.Last(12))
+	}
+}
+
+// WaitHealthy waits until a component is well, on a node that may not be Ready.
+func (r *Running) WaitHealthy(name string) {
+	r.t.Helper()
+	ctx := Context(r.t)
+	for {
+		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+		if err == nil && slices.ContainsFunc(now.Components, func(c *kube.Component) bool { return c.Name == name && c.Healthy }) {
+			return
+		}
+		if !slowPause(ctx) {
+			r.t.Fatalf("%s is not well: %s, %v", name, describe(now), err)
+		}
 	}
 }
 
@@ -181,10 +197,24 @@ func (c *Cluster) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, c.kubectl, append(all, args...)...)
 }
 
+// noHandshake is what kubectl says when the API server has not finished its TLS handshake
+// within ten seconds: for a machine without KVM that starts pods, that is not long.
+const noHandshake = "TLS handshake timeout"
+
 // Try runs kubectl with input and returns what it prints; its error says what it
-// complained about.
+// complained about. It is run again when nothing has been asked for want of a handshake.
 func (c *Cluster) Try(input string, args ...string) (string, error) {
-	cmd := c.Command(Context(c.t), args...)
+	ctx := Context(c.t)
+	for {
+		out, err := c.once(ctx, input, args)
+		if err == nil || !strings.Contains(err.Error(), noHandshake) || !Pause(ctx) {
+			return out, err
+		}
+	}
+}
+
+func (c *Cluster) once(ctx context.Context, input string, args []string) (string, error) {
+	cmd := c.Command(ctx, args...)
 	cmd.Stdin = strings.NewReader(input)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
@@ -229,13 +259,32 @@ func (c *Cluster) In(namespace string) *Cluster {
 	})
 	in := *c
 	in.Namespace = namespace
-	Eventually(c.t, func() string { // no pod is accepted before
-		if _, err := in.Try("", "get", "serviceaccount", "default"); err != nil {
+	in.awaitAccount()
+	return &in
+}
+
+// awaitAccount waits for a new namespace's account: no pod is accepted before.
+func (c *Cluster) awaitAccount() {
+	c.t.Helper()
+	Eventually(c.t, func() string {
+		if _, err := c.Try("", "get", "serviceaccount", "default"); err != nil {
 			return err.Error()
 		}
 		return ""
 	})
-	return &in
+}
+
+// NeedTestImage loads TestImage unless the machine has it: sending it takes seconds
+// without KVM, and the kubelet removes it when the disk is full.
+func (r *Running) NeedTestImage() {
+	r.t.Helper()
+	there, err := r.Pods().ListImages(Context(r.t), &pods.ListImagesRequest{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if !slices.ContainsFunc(there.Images, func(i *pods.Image) bool { return slices.Contains(i.Names, TestImageName) }) {
+		r.LoadImage(TestImage(r.t))
+	}
 }
 
 // LoadImage sends an archive to the machine, as dactyl image load does.

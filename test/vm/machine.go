@@ -16,9 +16,10 @@ import (
 type Config struct {
 	Image     string // raw disk image; not changed
 	Dir       string // holds the machine's disk and firmware variables; made if missing
-	DiskGiB   int    // the stick's size; the image grows into it. 0 = 4
-	MemoryMiB int    // 0 = 1024
-	CPUs      int    // 0 = 2
+	Disk      Disk
+	DiskGiB   int // the disk's size; the image grows into it. 0 = 4
+	MemoryMiB int // 0 = 1024
+	CPUs      int // 0 = 2
 	NIC       NIC
 	// YAML is put on the stick as cluster.yaml, as dactyl flash --config does.
 	// Empty: there is none.
@@ -32,6 +33,16 @@ type Config struct {
 	NoReboot bool
 	Extra    []string // further arguments for QEMU
 }
+
+// Disk is what the image has been flashed to.
+type Disk int
+
+const (
+	// USBStick is in a USB 3 port.
+	USBStick Disk = iota
+	// BuiltIn is a disk of the machine itself, on virtio.
+	BuiltIn
+)
 
 // NIC is how a machine is connected.
 type NIC int
@@ -129,7 +140,7 @@ func or(v, otherwise int) int {
 	return v
 }
 
-// disk attaches a copy-on-write layer over the image as a USB stick.
+// disk attaches a copy-on-write layer over the image.
 func (c Config) disk(ctx context.Context) ([]string, error) {
 	if c.Image == "" {
 		return nil, nil
@@ -145,8 +156,11 @@ func (c Config) disk(ctx context.Context) ([]string, error) {
 			return nil, fmt.Errorf("make a disk over %s: %w: %s", c.Image, err, out)
 		}
 	}
-	return []string{"-device", "qemu-xhci", "-drive", "id=stick,if=none,format=qcow2,discard=unmap,file=" + layer,
-		"-device", "usb-storage,drive=stick,serial=DACTYLSTICK,removable=on,bootindex=1"}, nil
+	drive := []string{"-drive", "id=disk,if=none,format=qcow2,discard=unmap,file=" + layer}
+	if c.Disk == BuiltIn {
+		return append(drive, "-device", "virtio-blk-pci,drive=disk,serial=DACTYLDISK,bootindex=1"), nil
+	}
+	return append(drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=disk,serial=DACTYLSTICK,removable=on,bootindex=1"), nil
 }
 
 // boot adds the firmware with variables of the machine's own, or the kernel.

@@ -16,6 +16,9 @@ import (
 // NodePort is where Serving answers; it has to be in Config.Forward.
 const NodePort = 30080
 
+// ServingNamespace is where Serving is.
+const ServingNamespace = "serving"
+
 // Serving is a workload that answers on NodePort: a pod, and another that it asks over a
 // Service.
 type Serving struct {
@@ -51,27 +54,28 @@ metadata: {name: front}
 spec: {type: NodePort, selector: {app: front}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
 `
 
-// Serve starts the workload in c's namespace, and waits until it answers. TestImage
-// has to be on the machine.
-func (r *Running) Serve(c *Cluster) *Serving {
+// Serving returns the machine's workload when it answers. The first scenario that asks
+// makes it; it stays, over power cuts too, and is found again after each.
+func (r *Running) Serving() *Serving {
 	r.t.Helper()
-	c.Apply(fmt.Sprintf(servingPods, "front") + fmt.Sprintf(servingPods, "back"))
-	Eventually(r.t, func() string { // the scenario before this one may not have given the port back yet
-		if _, err := c.Try(servingServices, "apply", "-f", "-"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	c := r.Cluster()
+	c.Namespace = ServingNamespace
+	if !r.serves {
+		r.NeedTestImage()
+		c.Run("create", "namespace", ServingNamespace)
+		c.awaitAccount()
+		c.Apply(fmt.Sprintf(servingPods, "front") + fmt.Sprintf(servingPods, "back"))
+		Eventually(r.t, func() string { // the scenario before this one may not have given the port back yet
+			if _, err := c.Try(servingServices, "apply", "-f", "-"); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		r.serves = true
+	}
 	s := &Serving{c, r}
 	s.Wait()
 	return s
-}
-
-// On is the workload after a PowerOn.
-func (s *Serving) On(r *Running) *Serving {
-	c := r.Cluster()
-	c.Namespace = s.c.Namespace
-	return &Serving{c, r}
 }
 
 // Wait waits until the workload answers. The first requests after a power cut may go to

@@ -17,7 +17,7 @@ import (
 const everything = 1 << 40
 
 func TestFullDisks(t *testing.T) {
-	r := vm.Boot(t, vm.Config{DiskGiB: 1})
+	r := vm.Boot(t, vm.Config{Disk: vm.BuiltIn, DiskGiB: 1})
 	for _, file := range []string{"/var/fill", "/state/fill"} {
 		t.Run(file, func(t *testing.T) { fill(t, r, file) })
 	}

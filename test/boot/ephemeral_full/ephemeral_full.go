@@ -104,7 +104,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 	if was := c.Run("get", "configmap", "before", "-o", "jsonpath={.data.is}"); was != "there" {
 		t.Errorf("an object from before: %q", was)
 	}
-	r.LoadImage(vm.TestImage(t)) // the kubelet has removed what nobody used
+	r.NeedTestImage() // the kubelet has removed what nobody used
 	c.Run("create", "deployment", "after", "--image="+vm.TestImageName)
 	c.Run("rollout", "status", "deployment/after", "--timeout=4m")
 }

@@ -62,7 +62,7 @@ spec:
 // Scenario needs a machine whose node becomes Ready.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
-	r.LoadImage(vm.TestImage(t))
+	r.NeedTestImage()
 	c := r.Cluster().In("image-load")
 	c.Run("label", "namespace", c.Namespace, "pod-security.kubernetes.io/enforce=privileged")
 	c.Apply(looker)

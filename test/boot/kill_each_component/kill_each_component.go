@@ -25,9 +25,8 @@ var components = []string{
 // Scenario wants vm.NodePort forwarded.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
-	r.LoadImage(vm.TestImage(t))
+	serving := r.Serving()
 	c := r.Cluster().In("kill")
-	serving := r.Serve(c)
 	serving.Undisturbed(t, func() {
 		for _, name := range components {
 			t.Run(name, func(t *testing.T) { kill(t, r, name) })
@@ -36,7 +35,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 		c.Run("create", "deployment", "after", "--image="+vm.TestImageName)
 		c.Run("rollout", "status", "deployment/after", "--timeout=4m")
 		vm.Eventually(t, func() string {
-			answer, err := c.Try("", "exec", "deployment/after", "--", "workload", "get", "http://front/")
+			answer, err := c.Try("", "exec", "deployment/after", "--", "workload", "get", "http://front."+vm.ServingNamespace+"/")
 			if err != nil {
 				return fmt.Sprintf("a new pod asks a Service by its name: %v %s", err, answer)
 			}
@@ -47,10 +46,6 @@ func Scenario(t *testing.T, r *vm.Running) {
 
 func kill(t *testing.T, r *vm.Running, name string) {
 	ctx := t.Context() // what is waited for says more than a call that had no time left
-	// A person who watches: kubed looks less often while nobody does.
-	if _, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{}); err != nil {
-		t.Fatal(err)
-	}
 	before, known := pids(ctx, t, r), restarts(ctx, t, r)[name]
 	if _, err := probe.NewClient(r.Admin).Signal(ctx, &probe.SignalRequest{Daemon: name, Signal: sigkill}); err != nil {
 		t.Fatal(err)
@@ -83,6 +78,10 @@ func kill(t *testing.T, r *vm.Running, name string) {
 // restarts are those of the components that kubed knows of.
 func restarts(ctx context.Context, t *testing.T, r *vm.Running) map[string]uint32 {
 	t.Helper()
+	// A person who asks has kubed look at once; what it knows itself is in a brief answer.
+	if _, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
 	now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 	if err != nil {
 		t.Fatal(err)

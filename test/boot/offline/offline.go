@@ -15,7 +15,7 @@ import (
 // Scenario wants a machine that is vm.Offline since its power-on.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
-	r.LoadImage(vm.TestImage(t))
+	r.NeedTestImage()
 	c := r.Cluster().In("offline")
 	c.Run("run", "server", "--image="+vm.TestImageName, "--port=8080", "--expose")
 	c.Run("wait", "--for=condition=Ready", "--timeout=3m", "pod/server")

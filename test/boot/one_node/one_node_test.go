@@ -42,11 +42,12 @@ func TestImageLoad(t *testing.T) { image_load.Scenario(t, node.Get(t)) }
 
 func TestPodCannotReachHost(t *testing.T) { pod_cannot_reach_host.Scenario(t, node.Get(t)) }
 
+// Before the machine has a workload that the full disk would cost its place.
+func TestEphemeralFull(t *testing.T) { ephemeral_full.Scenario(t, node.Get(t)) }
+
 func TestKillEachComponent(t *testing.T) { kill_each_component.Scenario(t, node.Get(t)) }
 
 func TestReplaceUnderPods(t *testing.T) { replace_under_pods.Scenario(t, node.Get(t)) }
-
-func TestEphemeralFull(t *testing.T) { ephemeral_full.Scenario(t, node.Get(t)) }
 
 func TestRebootAndPowerCut(t *testing.T) { reboot_and_power_cut.Scenario(t, node.Get(t)) }
 

@@ -54,7 +54,7 @@ spec:
 // Scenario needs a machine whose node becomes Ready.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
-	r.LoadImage(vm.TestImage(t))
+	r.NeedTestImage()
 	c := r.Cluster()
 	c.Namespace = "kube-system"
 	vm.Eventually(t, func() string { // a new cluster makes the namespace's account just after the node is Ready

@@ -58,7 +58,7 @@ spec:
       - {name: settings, configMap: {name: settings}}
       - {name: credentials, secret: {secretName: credentials}}
       - {name: disk, emptyDir: {}}
-      - {name: memory, emptyDir: {medium: Memory, sizeLimit: 8Mi}}
+      - {name: memory, emptyDir: {medium: Memory, sizeLimit: 64Ki}}
       - name: token
         projected:
           sources:
@@ -112,13 +112,15 @@ type story struct {
 // Scenario wants vm.NodePort forwarded.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
-	r.LoadImage(vm.TestImage(t))
+	r.NeedTestImage()
 	c := r.Cluster()
 	keeper := c.In("pod-lifecycle-host")
 	c.Run("label", "namespace", keeper.Namespace, "pod-security.kubernetes.io/enforce=privileged")
 	s := story{t, r, c.In("pod-lifecycle")}
 	keeper.Apply(hostPath)
 	s.start()
+	keeper.Run("wait", "--for=condition=Ready", "pod/keeper", "--timeout=4m")
+	ended := s.unread(keeper)
 
 	s.looks()
 	s.volumes()
@@ -129,6 +131,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 	s.probes()
 	s.refusals()
 	s.hostPath(keeper)
+	ended()
 
 	s.c.Run("delete", "service", "web") // the next scenario wants its port
 }
@@ -146,11 +149,28 @@ func (s *story) start() {
 	s.c.Run("wait", "--for=condition=Ready", "pod/asker", "--timeout=4m")
 }
 
-// does runs the workload's command in a pod and wants what it prints.
-func (s *story) does(pod, want string, command ...string) {
+// does is a command of the workload and a part of what it prints.
+type does struct{ command, prints string }
+
+// in has the workload do all that in a pod. Each kubectl exec takes a second or two
+// without KVM.
+func (s *story) in(pod string, all ...does) {
 	s.t.Helper()
-	if out := s.c.Run(append([]string{"exec", pod, "--", "workload"}, command...)...); !strings.Contains(out, want) {
-		s.t.Errorf("%s in %s: %q, want %q", strings.Join(command, " "), pod, out, want)
+	var commands strings.Builder
+	for _, d := range all {
+		fmt.Fprintln(&commands, d.command)
+	}
+	out, err := s.c.Try(commands.String(), "exec", "-i", pod, "--", "workload", "each")
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+	for _, d := range all {
+		printed, rest, _ := strings.Cut(out, d.command+" -> ")
+		result, rest, _ := strings.Cut(rest, "\n")
+		if result != "done" || !strings.Contains(printed, d.prints) {
+			s.t.Errorf("%s in %s: %q, want %q; %s", d.command, pod, printed, d.prints, result)
+		}
+		out = rest
 	}
 }
 
@@ -163,7 +183,7 @@ func (s *story) looks() {
 	if out, err := s.c.Try("over the wire\n", "exec", "-i", web, "--", "workload", "write", "/disk/typed"); err != nil {
 		s.t.Errorf("exec with an input: %v %s", err, out)
 	}
-	s.does(web, "over the wire", "cat", "/disk/typed")
+	s.in(web, does{"cat /disk/typed", "over the wire"})
 	if _, err := s.c.Try("", "exec", web, "--", "workload", "exit", "7"); err == nil || !strings.Contains(err.Error(), "exit code 7") {
 		s.t.Errorf("exec of what ends with 7: %v", err)
 	}
@@ -172,6 +192,23 @@ func (s *story) looks() {
 			s.t.Errorf("over kubectl port-forward: %q, %v", out, err)
 		}
 	})
+}
+
+// unread begins to send a program more than it reads before it ends, and returns what
+// wants kubectl to end as well, be it without the exit code. The machine may take half a
+// minute for that, in which the scenario goes on.
+func (s *story) unread(keeper *vm.Cluster) (ended func()) {
+	said := make(chan error, 1)
+	go func() {
+		_, err := keeper.Try(strings.Repeat("much", 1<<19), "exec", "-i", "keeper", "--", "workload", "true")
+		said <- err
+	}()
+	return func() {
+		s.t.Helper()
+		if err := <-said; err != nil && !strings.Contains(err.Error(), "failed to drain exec process") {
+			s.t.Errorf("exec of what does not read its input: %v", err)
+		}
+	}
 }
 
 var forwarding = regexp.MustCompile(`Forwarding from (127\.0\.0\.1:\d+) -> 8080`)
@@ -200,13 +237,14 @@ func (s *story) forwarded(f func(address string)) {
 }
 
 func (s *story) volumes() {
-	s.does(web, "good morning", "cat", "/settings/greeting")
-	s.does(web, "open sesame", "cat", "/credentials/password")
-	s.does(web, " /memory tmpfs rw,", "cat", "/proc/mounts")
-	s.does(web, " /disk ext4 rw,", "cat", "/proc/mounts")
-	s.does(web, " /credentials tmpfs ro,", "cat", "/proc/mounts")
-	if out, err := s.c.Try(strings.Repeat("much", 3<<20), "exec", "-i", web, "--", "workload", "write", "/memory/much"); err == nil {
-		s.t.Errorf("12 MiB fit into a volume of 8: %s", out)
+	s.in(web,
+		does{"cat /settings/greeting", "good morning"},
+		does{"cat /credentials/password", "open sesame"},
+		does{"cat /proc/mounts", " /memory tmpfs rw,"},
+		does{"cat /proc/mounts", " /disk ext4 rw,"},
+		does{"cat /proc/mounts", " /credentials tmpfs ro,"})
+	if out, err := s.c.Try(strings.Repeat("much", 1<<15), "exec", "-i", web, "--", "workload", "write", "/memory/much"); err == nil {
+		s.t.Errorf("128 KiB fit into a volume of 64: %s", out)
 	}
 	s.c.Run("exec", web, "--", "workload", "rm", "/memory/much")
 	if out, err := s.c.Try("kept\n", "exec", "-i", web, "--", "workload", "write", "/memory/kept"); err != nil {
@@ -253,11 +291,12 @@ func (s *story) token() {
 // service: web is reached in every way from another pod, and from outside.
 func (s *story) service() {
 	address := s.c.Run("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
-	for _, host := range []string{address, "web", "web.pod-lifecycle", "web.pod-lifecycle.svc.cluster.local"} {
-		s.does(asker, "pod web-", "get", "http://"+host+"/")
-	}
 	node := s.c.Run("get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
-	s.does(asker, "pod web-", "get", "http://"+node+":30080/")
+	var asked []does
+	for _, host := range []string{address, "web", "web.pod-lifecycle", "web.pod-lifecycle.svc.cluster.local", node + ":30080"} {
+		asked = append(asked, does{"get http://" + host + "/", "pod web-"})
+	}
+	s.in(asker, asked...)
 	if out, err := s.http(http.MethodGet, s.nodePort()+"/", ""); err != nil || !strings.HasPrefix(out, "200 pod web-") {
 		s.t.Errorf("the NodePort from outside: %q, %v", out, err)
 	}
@@ -267,9 +306,8 @@ func (s *story) nodePort() string { return "http://" + s.r.Forwarded(vm.NodePort
 
 // userNamespace: root in the pod is somebody else on the machine.
 func (s *story) userNamespace() {
-	m := strings.Fields(s.c.Run("exec", asker, "--", "workload", "cat", "/proc/self/uid_map"))
-	if len(m) != 3 || m[0] != "0" || m[1] == "0" || m[2] != "65536" {
-		s.t.Errorf("users of a pod with hostUsers: false: %q, want 65536 from 0 that are others outside", m)
+	m := strings.Fields(s.c.Run("exec", asker, "--", "workload", "cat", "/proc/self/uid_map", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"))
+	if len(m) != 4 || m[0] != "0" || m[1] == "0" || m[2] != "65536" || m[3] != "pod-lifecycle" {
+		s.t.Errorf("users of a pod with hostUsers: false, and its namespace: %q, want 65536 from 0 that are others outside", m)
 	}
-	s.does(asker, "pod-lifecycle", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 }

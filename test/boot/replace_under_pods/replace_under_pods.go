@@ -19,8 +19,7 @@ var replaced = []string{"kubed", "networkd", "storaged", "routerd"}
 // Scenario wants vm.NodePort forwarded.
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
-	r.LoadImage(vm.TestImage(t))
-	serving := r.Serve(r.Cluster().In("replace"))
+	serving := r.Serving()
 	ctx := vm.Context(t)
 	before := daemons(ctx, t, r)
 	serving.Undisturbed(t, func() {

@@ -36,7 +36,7 @@ func refused(t *testing.T, image string, at int64) {
 	flip(t, image, at)
 	defer flip(t, image, at)
 	ctx := vm.Context(t)
-	m, err := vm.Start(ctx, vm.Config{Image: image, Dir: t.TempDir(), NoReboot: true})
+	m, err := vm.Start(ctx, vm.Config{Image: image, Dir: t.TempDir(), Disk: vm.BuiltIn, NoReboot: true})
 	if err != nil {
 		t.Fatal(err)
 	}

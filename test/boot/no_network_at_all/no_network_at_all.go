@@ -14,14 +14,14 @@ import (
 // readyPatience is longer than WaitReady's: the machine waits for an address first.
 const readyPatience = 22 * time.Minute
 
-func TestNoNetwork(t *testing.T) {
-	m, err := vm.Start(t.Context(), vm.Config{
-		Image: vm.Image(t, "test"), Dir: t.TempDir(), YAML: "kubernetes: {}\n", NIC: vm.NoNIC, MemoryMiB: 2048,
-	})
+// Scenario starts the machine without its card, and ends it.
+func Scenario(t *testing.T, c vm.Config) {
+	c.NIC = vm.NoNIC
+	m, err := vm.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.Kill)
+	defer m.Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), readyPatience)
 	defer cancel()
 	// Not the daemons alone: the node, and with it all of Kubernetes.
