@@ -246,7 +246,22 @@ func (c *Cluster) Apply(yaml string) {
 // has the account that pods need, which the controller-manager makes.
 func (c *Cluster) In(namespace string) *Cluster {
 	c.t.Helper()
-	c.Run("create", "namespace", namespace)
+	return c.in(namespace, map[string]string{})
+}
+
+// InPrivileged is In where pods may do everything. The namespace is born so: of a label
+// that it gets later, admission hears later than whoever creates a pod at once.
+func (c *Cluster) InPrivileged(namespace string) *Cluster {
+	c.t.Helper()
+	return c.in(namespace, map[string]string{"pod-security.kubernetes.io/enforce": "privileged"})
+}
+
+func (c *Cluster) in(namespace string, labels map[string]string) *Cluster {
+	c.t.Helper()
+	object := encode(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": namespace, "labels": labels}})
+	if _, err := c.Try(string(object), "create", "-f", "-"); err != nil {
+		c.t.Fatal(err)
+	}
 	c.t.Cleanup(func() {
 		if c.life.Err() != nil {
 			return // the machine was this test's own, and has ended with it

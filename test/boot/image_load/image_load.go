@@ -63,8 +63,7 @@ spec:
 func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
 	r.NeedTestImage()
-	c := r.Cluster().In("image-load")
-	c.Run("label", "namespace", c.Namespace, "pod-security.kubernetes.io/enforce=privileged")
+	c := r.Cluster().InPrivileged("image-load")
 	c.Apply(looker)
 	c.Run("wait", "--for=condition=Ready", "pod/looker", "--timeout=4m")
 	content := func() string { return c.Run("exec", "looker", "--", "workload", "ls", "/content") }

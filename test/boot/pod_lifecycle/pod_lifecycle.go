@@ -114,8 +114,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 	r.WaitReady()
 	r.NeedTestImage()
 	c := r.Cluster()
-	keeper := c.In("pod-lifecycle-host")
-	c.Run("label", "namespace", keeper.Namespace, "pod-security.kubernetes.io/enforce=privileged")
+	keeper := c.InPrivileged("pod-lifecycle-host")
 	s := story{t, r, c.In("pod-lifecycle")}
 	keeper.Apply(hostPath)
 	s.start()
