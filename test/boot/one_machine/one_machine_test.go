@@ -18,7 +18,7 @@ import (
 
 // A machine whose PID 1 died would start anew and look well: this one stays down, and
 // whatever comes next fails.
-var machine = vm.Share(vm.Config{Disk: vm.BuiltIn, NoReboot: true})
+var machine = vm.Share(vm.Config{NoReboot: true})
 
 func TestMain(m *testing.M) { os.Exit(machine.Run(m)) }
 

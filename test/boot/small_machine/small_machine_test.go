@@ -18,7 +18,7 @@ import (
 const leastForPods = 200
 
 func TestSmallMachine(t *testing.T) {
-	r := vm.Boot(t, vm.Config{Disk: vm.BuiltIn, YAML: "kubernetes: {}\n", CPUs: 1, MemoryMiB: 1024})
+	r := vm.Boot(t, vm.Config{YAML: "kubernetes: {}\n", CPUs: 1, MemoryMiB: 1024})
 	r.WaitReady()
 	c := r.Cluster().In("small")
 	r.LoadImage(vm.TestImage(t))
