@@ -222,9 +222,12 @@ func (r *Running) WaitUp() []*machine.Daemon {
 	}
 }
 
+// moment is the time between two looks at a condition.
+const moment = 100 * time.Millisecond
+
 // Pause waits for the time between two looks at a condition; it returns false
 // when ctx has ended.
-func Pause(ctx context.Context) bool { return Elapse(ctx, 100*time.Millisecond) }
+func Pause(ctx context.Context) bool { return Elapse(ctx, moment) }
 
 // slowPause is Pause where what is waited for takes long and wants the processors for
 // itself: each look costs a machine without KVM some 10 ms.
@@ -242,16 +245,18 @@ func Elapse(ctx context.Context, d time.Duration) bool {
 }
 
 // Eventually looks until condition returns "", which says what is missing
-// otherwise.
+// otherwise. After a look it rests for as long as that took, at least for a moment: a
+// kubectl takes half of a processor from the machine that it waits for.
 func Eventually(t *testing.T, condition func() string) {
 	t.Helper()
 	ctx := Context(t)
 	for {
+		begin := time.Now()
 		missing := condition()
 		if missing == "" {
 			return
 		}
-		if !Pause(ctx) {
+		if !Elapse(ctx, max(moment, time.Since(begin))) {
 			t.Fatal(missing)
 		}
 	}

@@ -124,7 +124,7 @@ func (p person) refusals(fromDocker, fromOCI string) {
 		text []byte
 		says string
 	}{
-		{"cut off in the layer", whole[:len(whole)/2], "cut off"},
+		{"cut off in the layer", whole[:1<<20], "cut off"},
 		{"cut off docker's", p.read(fromDocker)[:1<<20], "cut off"},
 		{"damaged", damaged, "it is damaged"},
 		{"not an archive", bytes.Repeat([]byte("no archive "), 1<<16), "tar"},
