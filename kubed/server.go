@@ -407,8 +407,8 @@ func (s *server) GetStatus(ctx context.Context, request *kube.GetStatusRequest) 
 	return r, nil
 }
 
-// lookNow has all asked how they are, should the engine have let them rest, and waits a
-// moment for their answers.
+// lookNow has all asked how they are, unless they just have been, and waits a moment for
+// their answers.
 func (s *server) lookNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
 	defer cancel()

@@ -21,7 +21,7 @@ type Config struct {
 	MemoryMiB int // 0 = 1024
 	CPUs      int // 0 = 2
 	NIC       NIC
-	// YAML is put on the stick as cluster.yaml, as dactyl flash --config does.
+	// YAML is put on the disk as cluster.yaml, as dactyl flash --config does.
 	// Empty: there is none.
 	YAML string
 	// Forward are ports of the guest, besides 7400 and 6443, that Forwarded finds.

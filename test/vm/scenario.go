@@ -32,8 +32,6 @@ type claimed struct {
 	life  context.Context // the machine's: longer than one wait, and than one test if it is shared
 	atEnd func(func())    // what to do when life is over, last first
 	left  int             // packets that tried to leave, which a test was failed for
-
-	serves bool // Serving has made its workload
 }
 
 // Image returns the path of the image of the given mode, which make test has

@@ -60,9 +60,9 @@ func (r *Running) Serving() *Serving {
 	r.t.Helper()
 	c := r.Cluster()
 	c.Namespace = ServingNamespace
-	if !r.serves {
+	if _, err := c.Try("", "get", "service", "front"); err != nil { // what is made last
 		r.NeedTestImage()
-		c.Run("create", "namespace", ServingNamespace)
+		c.Apply("{apiVersion: v1, kind: Namespace, metadata: {name: " + ServingNamespace + "}}")
 		c.awaitAccount()
 		c.Apply(fmt.Sprintf(servingPods, "front") + fmt.Sprintf(servingPods, "back"))
 		Eventually(r.t, func() string { // the scenario before this one may not have given the port back yet
@@ -71,7 +71,6 @@ func (r *Running) Serving() *Serving {
 			}
 			return ""
 		})
-		r.serves = true
 	}
 	s := &Serving{c, r}
 	s.Wait()
