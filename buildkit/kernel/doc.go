@@ -49,9 +49,10 @@
 // microcode is left to the firmware: without an initramfs it would have to be
 // linked in, and Debian carries it in non-free packages only.
 //
-// The kernel has no NFS, iSCSI, FUSE or loop device, so volumes come from drivers
-// that need none of them; no xtables, so pods that bring their own iptables
-// rules fail while nftables works; no 32-bit programs; no swap; and no keyboard.
+// The kernel has NFS 4 and FUSE, but no loop device, iSCSI or NVMe over TCP: the
+// block devices that these make would need the domain's device filter to allow
+// disks. xtables is there for iptables programs that speak nftables; the legacy
+// tables are not. There are no 32-bit programs, no swap, and no keyboard.
 // A mounted partition cannot be opened for writing (bdev_allow_write_mounted=0):
 // filesystems grow by ioctl, and a resize2fs in a pod works only unmounted.
 package kernel

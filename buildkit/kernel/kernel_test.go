@@ -68,7 +68,7 @@ func TestNoModules(t *testing.T) {
 			t.Errorf("CONFIG_%s is a module", name)
 		}
 	}
-	for _, name := range []string{"MODULES", "BLK_DEV_INITRD", "BINFMT_SCRIPT", "BINFMT_MISC"} {
+	for _, name := range []string{"MODULES", "BLK_DEV_INITRD", "BINFMT_MISC"} {
 		if c.Get(name) != "n" {
 			t.Errorf("CONFIG_%s is %s", name, c.Get(name))
 		}
