@@ -22,7 +22,9 @@ sides to each other: the machine is known by its CA's fingerprint, and you by
 having read the code. A key is made here; the machine signs it as its first
 admin. Nobody can claim the machine again after that.
 
-If the answer is lost, run the same command again: the key is kept.`
+If the answer is lost or the command is interrupted, run the same command again:
+the key is stored before it is sent, and is deleted only after the machine has
+refused it or could not be reached.`
 
 func claimFlags(f *pflag.FlagSet) {
 	f.String("code", "", "pairing `code` as the console shows it (asked for if missing)")
@@ -40,13 +42,17 @@ func claimMachine(c *call) error {
 		return err
 	}
 	cert, err := c.claim1(code, &m)
-	if err != nil {
-		if fresh && codeOf(err) != exitTimeout && status.Code(err) != codes.Unavailable {
-			// No machine has signed the new key, so nothing is lost with it.
-			if err := s.update(func(all *contexts) error { all.remove(m.Name); return nil }); err != nil {
-				c.note("warning: %s", message(err))
-			}
+	switch {
+	case err == nil:
+	case !errors.As(err, new(unsigned)):
+		c.note("The machine may have signed the key of context %s, which is kept: run the same command again to get the answer.", m.Name)
+		return err
+	case fresh:
+		if err := s.update(func(all *contexts) error { all.removeUnclaimed(m); return nil }); err != nil {
+			c.note("warning: %s", message(err))
 		}
+		return err
+	default:
 		return err
 	}
 	err = s.update(func(all *contexts) error {
@@ -59,6 +65,24 @@ func claimMachine(c *call) error {
 	}
 	c.note("%s is yours: %s of context %s, until %s.", m.Address, role(cert), m.Name, moment(cert.NotAfter))
 	return nil
+}
+
+// unsigned is the error of a claim by which the machine has certainly not signed the
+// key: the request was not sent, or the machine refused it. After any other error, an
+// interrupt or an internal error of the machine for example, the machine may be
+// claimed by this key, and without the key nobody could manage it.
+type unsigned struct{ error }
+
+func (u unsigned) Unwrap() error { return u.error }
+
+// refusedClaim says which answers of the machine prove that it has not signed the key.
+// ResourceExhausted is not among them: gRPC reports it too when an answer is too large.
+func refusedClaim(err error) bool {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.FailedPrecondition, codes.InvalidArgument:
+		return true
+	}
+	return false
 }
 
 func (c *call) pairingCode() (trust.Code, error) {
@@ -79,8 +103,8 @@ func (c *call) pairingCode() (trust.Code, error) {
 	return code, nil
 }
 
-// prepareClaim makes the key and keeps it before the machine hears of it: the
-// machine answers that key again, and no other.
+// prepareClaim makes the key and stores it durably before the machine sees it: once
+// the machine has signed a key, it answers that key again, and no other.
 func (c *call) prepareClaim() (s store, m machine, fresh bool, err error) {
 	address, err := withPort(c.args[0])
 	if err != nil {
@@ -113,25 +137,28 @@ func (c *call) prepareClaim() (s store, m machine, fresh bool, err error) {
 func (c *call) claim1(code trust.Code, m *machine) (*x509.Certificate, error) {
 	key, err := parseKey("key of context "+m.Name, m.Key)
 	if err != nil {
-		return nil, err
+		return nil, unsigned{err}
 	}
 	csr, err := request(key, "admin")
 	if err != nil {
-		return nil, err
+		return nil, unsigned{err}
 	}
 	shown := &shownCA{code: code, address: m.Address}
 	cc, err := dial(m.Address, shown.config(m.ServerName), c.timeout)
 	if err != nil {
-		return nil, err
+		return nil, unsigned{err}
 	}
 	defer cc.close()
 	if err := cc.handshake(c.ctx); err != nil {
-		return nil, err
+		return nil, unsigned{err}
 	}
 	authority := shown.get()
 	answer, err := trust.NewClient(cc).Claim(c.ctx, &trust.ClaimRequest{
 		Csr: csr, Proof: trust.Proof(code.Secret, authority.Raw, csr), TimeUnix: time.Now().Unix(),
 	})
+	if refusedClaim(err) {
+		return nil, unsigned{explainClaim(err)}
+	}
 	if err != nil {
 		return nil, explainClaim(err)
 	}

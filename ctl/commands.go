@@ -40,7 +40,7 @@ func commands() []command {
 			example: "  dactyl flash dactyl.raw /dev/sdb\n  dactyl flash dactyl.raw /dev/sdb --config cluster.yaml --yes\n  dactyl flash dactyl.raw disk.raw --file",
 			flags:   flashFlags, run: flashImage},
 		{use: "claim ADDRESS", short: "Become the admin of a new machine", long: claimLong,
-			example: "  dactyl claim 192.0.2.10 --code 7K3M-…\n  dactyl claim node-1.example.net --name node-1",
+			example: "  dactyl claim 192.0.2.10 --code 7K3M-…\n  dactyl claim node-1.example.net --name node-1\n  dactyl claim fe80::5054:ff:fe12:3456%eth0",
 			flags:   claimFlags, run: claimMachine},
 		{use: "context", short: "Which machine commands go to", sub: []command{
 			{use: "list", short: "List the machines that this computer has credentials for", run: listContexts},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -57,6 +58,19 @@ func withPort(address string) (string, error) {
 	return full, nil
 }
 
+// withoutZone returns an address as a certificate has it. The zone of fe80::1%eth0 is
+// the link of this computer by which the machine is reached: it is for dialling only.
+func withoutZone(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.WithZone("").String()
+	}
+	return host
+}
+
+// target is a gRPC target that nothing is looked up for: handshakes has the address. It is
+// not the address itself, because a target is a URL, in which a zone's % begins an escape.
+const target = "passthrough:///machine"
+
 // conn carries calls to one machine; it implements ipc.Conn.
 type conn struct {
 	cc      *grpc.ClientConn
@@ -73,10 +87,10 @@ func dial(address string, config *tls.Config, timeout time.Duration) (*conn, err
 	}
 	config.MinVersion = tls.VersionTLS13
 	if config.ServerName == "" {
-		config.ServerName = host
+		config.ServerName = withoutZone(host)
 	}
-	seen := &handshakes{}
-	cc, err := grpc.NewClient("passthrough:///"+address,
+	seen := &handshakes{address: address}
+	cc, err := grpc.NewClient(target,
 		grpc.WithTransportCredentials(&watchedTLS{credentials.NewTLS(config), seen}),
 		grpc.WithContextDialer(seen.dial), grpc.WithConnectParams(reconnect), grpc.WithKeepaliveParams(stillThere))
 	if err != nil {
@@ -172,6 +186,8 @@ func (c *conn) explain(err error) error {
 
 // handshakes remembers why the last attempt to connect came to nothing.
 type handshakes struct {
+	address string // of the machine
+
 	mu      sync.Mutex // guards what follows
 	dialErr error
 	tlsErr  error
@@ -189,9 +205,9 @@ func (h *handshakes) set(dialErr, tlsErr error) {
 	h.dialErr, h.tlsErr = dialErr, tlsErr
 }
 
-func (h *handshakes) dial(ctx context.Context, address string) (net.Conn, error) {
+func (h *handshakes) dial(ctx context.Context, _ string) (net.Conn, error) {
 	d := net.Dialer{Timeout: connectTimeout}
-	c, err := d.DialContext(ctx, "tcp", address)
+	c, err := d.DialContext(ctx, "tcp", h.address)
 	h.set(err, nil)
 	return c, err
 }

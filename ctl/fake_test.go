@@ -43,6 +43,8 @@ type fake struct {
 	caKey     *ecdsa.PrivateKey
 	names     []string // of its server certificate
 	loseClaim bool
+	// afterClaim is called once the machine is claimed; its error is the first answer.
+	afterClaim func(context.Context) error
 
 	noCluster   bool
 	readyAt     int  // the node is Ready when it is asked so often; 0: never
@@ -126,6 +128,13 @@ func (f *fake) context(name, address, role string, from, until time.Duration) ma
 	return machine{Name: name, Address: address, Life: until - from, Authority: toPEM(pemCertificate, f.ca.Raw), Certificate: toPEM(pemCertificate, cert.Raw), Key: text}
 }
 
+// claimedBy returns the key that has claimed the machine, nil while there is none.
+func (f *fake) claimedBy() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.claimed
+}
+
 // chain is the server certificate with the CA behind it.
 func (f *fake) chain() tls.Certificate {
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: "node-1"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
@@ -153,7 +162,9 @@ func sha256First(b []byte) (out [8]byte) {
 }
 
 // serve opens the API and returns its address.
-func (f *fake) serve(chain tls.Certificate) string {
+func (f *fake) serve(chain tls.Certificate) string { return f.serveAt(reserve(f.t), chain) }
+
+func (f *fake) serveAt(address string, chain tls.Certificate) string {
 	roots := x509.NewCertPool()
 	roots.AddCert(f.ca)
 	s := grpc.NewServer(
@@ -162,7 +173,7 @@ func (f *fake) serve(chain tls.Certificate) string {
 			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: roots,
 		})),
 		grpc.UnknownServiceHandler(f.forward))
-	l, err := net.Listen("tcp", reserve(f.t))
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		f.t.Fatal(err)
 	}

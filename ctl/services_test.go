@@ -388,7 +388,7 @@ func (fakeTrust) ListCertificates(context.Context, *trust.ListCertificatesReques
 	}}, nil
 }
 
-func (f fakeTrust) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.ClaimResponse, error) {
+func (f fakeTrust) Claim(ctx context.Context, r *trust.ClaimRequest) (*trust.ClaimResponse, error) {
 	csr, err := x509.ParseCertificateRequest(r.Csr)
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "CSR: %v", err)
@@ -397,20 +397,31 @@ func (f fakeTrust) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.Claim
 	if !trust.Equal(r.Proof, trust.Proof(secret, f.ca.Raw, r.Csr)) {
 		return nil, status.Error(codes.PermissionDenied, "wrong proof")
 	}
+	first, err := f.claim(csr)
+	switch {
+	case err != nil:
+		return nil, err
+	case first && f.loseClaim:
+		return nil, status.Error(codes.Unavailable, "the daemon died while it served Claim")
+	case first && f.afterClaim != nil:
+		return nil, f.afterClaim(ctx)
+	}
+	return &trust.ClaimResponse{Certificate: f.admin, Authority: f.ca.Raw, Confirm: trust.Confirm(secret, f.admin, f.ca.Raw)}, nil
+}
+
+// claim makes the CSR's key the owner, or finds that it is.
+func (f fakeTrust) claim(csr *x509.CertificateRequest) (first bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lost := f.loseClaim && f.claimed == nil
 	switch {
 	case f.claimed == nil:
 		f.claimed = csr.RawSubjectPublicKeyInfo
 		f.admin = f.client("admin", "admin", 365*24*time.Hour, csr.PublicKey).Raw
+		return true, nil
 	case !bytes.Equal(f.claimed, csr.RawSubjectPublicKeyInfo):
-		return nil, status.Error(codes.FailedPrecondition, "claimed already")
+		return false, status.Error(codes.FailedPrecondition, "claimed already")
 	}
-	if lost {
-		return nil, status.Error(codes.Unavailable, "the daemon died while it served Claim")
-	}
-	return &trust.ClaimResponse{Certificate: f.admin, Authority: f.ca.Raw, Confirm: trust.Confirm(secret, f.admin, f.ca.Raw)}, nil
+	return false, nil
 }
 
 func (f fakeTrust) IssueClient(_ context.Context, r *trust.IssueClientRequest) (*trust.IssueClientResponse, error) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/sys/unix"
 )
 
 // contexts is the file contexts.yaml.
@@ -60,6 +59,14 @@ func (c *contexts) remove(name string) {
 	}
 }
 
+// removeUnclaimed removes the context that an attempt to claim has made, unless
+// another command has completed or replaced it in the meantime.
+func (c *contexts) removeUnclaimed(m machine) {
+	if now := c.find(m.Name); now != nil && now.Certificate == "" && now.Key == m.Key {
+		c.remove(m.Name)
+	}
+}
+
 // store is the directory of contexts.yaml.
 type store string
 
@@ -93,7 +100,7 @@ func (s store) load() (*contexts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.Mode().Perm()&0o077 != 0 {
+	if readableByOthers(st) {
 		return nil, fail(exitRefused, "%s holds private keys and others can read it: chmod 600 %[1]s", s.path())
 	}
 	c := new(contexts)
@@ -107,7 +114,7 @@ func (s store) load() (*contexts, error) {
 
 // update changes the contexts, alone among all dactyl commands.
 func (s store) update(change func(*contexts) error) error {
-	if err := os.MkdirAll(string(s), 0o700); err != nil {
+	if err := makeDirectory(string(s)); err != nil {
 		return err
 	}
 	lock, err := os.OpenFile(filepath.Join(string(s), ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -115,7 +122,7 @@ func (s store) update(change func(*contexts) error) error {
 		return err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+	if err := lockFile(lock); err != nil { // until it is closed
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	c, err := s.load()
@@ -134,9 +141,29 @@ func (s store) update(change func(*contexts) error) error {
 	return writeSecret(s.path(), b.Bytes())
 }
 
+// makeDirectory makes a directory for secrets, and those above it, so that they are
+// still there after a power cut.
+func makeDirectory(dir string) error {
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := makeDirectory(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDirectory(above)
+}
+
 // writeSecret replaces a file as a whole by one that its owner alone can read.
 func writeSecret(path string, content []byte) error { return replaceFile(path, content, 0o600) }
 
+// replaceFile returns when the new file is on the disk: a power cut afterwards does
+// not bring the old one back.
 func replaceFile(path string, content []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".dactyl-*")
 	if err != nil {
@@ -148,8 +175,14 @@ func replaceFile(path string, content []byte, mode fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
 }
+
+// syncDirectory persists the names in a directory. Tests replace it.
+var syncDirectory = syncDir
 
 // machine returns the machine that the flags, the environment or the current
 // context name.
