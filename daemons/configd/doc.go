@@ -33,7 +33,7 @@
 //	  serviceNetwork: 10.96.0.0/16
 //	  role: control-plane
 //	  extraArgs:
-//	    kubelet: {v: 4}              # flags, handed on as they are written
+//	    kubelet: {v: 4}              # flags of ipc/config/extraargs, handed on as they are written
 //
 // Parsing is strict: an unknown or repeated key, a wrong type or a combination that
 // cannot work is an error with file, line, column, the key's path and what would be

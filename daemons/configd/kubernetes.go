@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/dactyl-os/dactyl/ipc/config/extraargs"
 )
 
 // kubernetes is this machine's part in a cluster.
@@ -36,9 +38,6 @@ var (
 const longest = 24
 
 const controlPlane = "control-plane"
-
-// components are those that take flags. containerd, CoreDNS and etcd have none.
-var components = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"}
 
 // kubernetes reads the section. What it says is compared with the rest of the
 // file by apart, since the keys of a file have no order.
@@ -86,9 +85,9 @@ func (d *decoder) extraArgs(k *kubernetes) reader {
 	return func(n node, path string) error {
 		k.extraArgs = map[string]map[string]string{}
 		var known []key
-		for _, name := range components {
+		for _, name := range extraargs.Components() {
 			known = append(known, key{name, func(n node, path string) error {
-				flags, err := d.flags(n, path)
+				flags, err := d.flags(name, n, path)
 				if len(flags) > 0 {
 					k.extraArgs[name] = flags
 				}
@@ -99,13 +98,14 @@ func (d *decoder) extraArgs(k *kubernetes) reader {
 	}
 }
 
-// flags reads one component's flags. Their names are the component's own to know.
-func (d *decoder) flags(n node, path string) (map[string]string, error) {
+// flags reads one component's flags. Which there may be, and with which values, is
+// extraargs' to know.
+func (d *decoder) flags(component string, n node, path string) (map[string]string, error) {
 	if err := d.kind(n, path, yaml.MappingNode, "!!map", "flags with values"); err != nil {
 		return nil, err
 	}
 	flags := map[string]string{}
-	lines := map[string]int{}
+	names := map[string]node{}
 	for i := 0; i < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
 		at := join(path, name.Value)
@@ -115,14 +115,23 @@ func (d *decoder) flags(n node, path string) (map[string]string, error) {
 		if want := checkFlag(name.Value); want != "" {
 			return nil, d.mistake(name, at, "%q: %s", name.Value, want)
 		}
-		if line, twice := lines[name.Value]; twice {
-			return nil, d.mistake(name, at, "stands on line %d already: want it once", line)
+		if problem := extraargs.Name(component, name.Value); problem != "" {
+			return nil, d.mistake(name, at, "%s", problem)
 		}
-		lines[name.Value] = name.Line
+		if first, twice := names[name.Value]; twice {
+			return nil, d.mistake(name, at, "stands on line %d already: want it once", first.Line)
+		}
+		names[name.Value] = name
 		if err := d.flag(value, at); err != nil {
 			return nil, err
 		}
+		if problem := extraargs.Value(component, name.Value, value.Value); problem != "" {
+			return nil, d.mistake(value, at, "%s", problem)
+		}
 		flags[name.Value] = value.Value
+	}
+	if name, problem := extraargs.Together(component, flags); problem != "" {
+		return nil, d.mistake(names[name], join(path, name), "%s", problem)
 	}
 	return flags, nil
 }

@@ -16,21 +16,21 @@ func apiserver(n Node) *draft {
 	d.fix("secure-port", strconv.Itoa(APIPort))
 	d.fix("tls-cert-file", d.key("tls.crt"))
 	d.fix("tls-private-key-file", d.key("tls.key"))
-	d.set("tls-min-version", "VersionTLS12")
-	d.set("tls-cipher-suites", strongCiphers)
+	d.fix("tls-min-version", "VersionTLS12")
+	d.fix("tls-cipher-suites", strongCiphers)
 
 	// Who is there, and what they may do.
 	d.fix("client-ca-file", d.key("kubernetes-ca.crt"))
 	d.fix("authentication-config", d.file("authentication.json", asJSON(authentication)))
 	d.fix("authorization-mode", "Node,RBAC")
 	d.fix("admission-control-config-file", d.file("admission.json", asJSON(admission)))
-	d.set("enable-admission-plugins", "NodeRestriction,EventRateLimit,DenyServiceExternalIPs")
-	d.set("allow-privileged", "true") // outside kube-system, Pod Security says no
+	d.fix("enable-admission-plugins", "NodeRestriction,EventRateLimit,DenyServiceExternalIPs")
+	d.fix("allow-privileged", "true") // outside kube-system, Pod Security says no
 	d.fix("service-account-issuer", issuer)
 	d.fix("service-account-key-file", d.key("sa.pub"))
 	d.fix("service-account-signing-key-file", d.key("sa.key"))
-	d.set("service-account-lookup", "true") // a deleted account's token ends with it
-	d.set("service-account-extend-token-expiration", "false")
+	d.fix("service-account-lookup", "true") // a deleted account's token ends with it
+	d.fix("service-account-extend-token-expiration", "false")
 
 	// What is kept, and who did what.
 	d.fix("etcd-servers", "https://127.0.0.1:2379")
@@ -59,7 +59,7 @@ func apiserver(n Node) *draft {
 	d.fix("requestheader-uid-headers", "X-Remote-Uid")
 	d.fix("requestheader-group-headers", "X-Remote-Group")
 	d.fix("requestheader-extra-headers-prefix", "X-Remote-Extra-")
-	d.set("enable-aggregator-routing", "true") // straight to pods: a machine without a route has none to a ClusterIP
+	d.fix("enable-aggregator-routing", "true") // straight to pods: a machine without a route has none to a ClusterIP
 
 	d.fix("service-cluster-ip-range", n.ServiceNetwork.Masked().String())
 
@@ -69,6 +69,6 @@ func apiserver(n Node) *draft {
 	d.set("max-mutating-requests-inflight", "100")
 	d.set("etcd-count-metric-poll-period", "0")
 	d.set("etcd-db-metric-poll-interval", "0")
-	d.set("profiling", "false")
+	d.fix("profiling", "false")
 	return d
 }

@@ -10,7 +10,7 @@ const absentControllers = "*,-serviceaccount-token-controller,-certificatesignin
 func controllerManager(n Node) *draft {
 	d := newDraft("kube-controller-manager", "kube-controller-manager")
 	d.server(n, 10257)
-	d.set("controllers", absentControllers)
+	d.fix("controllers", absentControllers)
 	// Each controller is an account with its own rights; the program's own are too few for any.
 	d.fix("use-service-account-credentials", "true")
 	d.fix("root-ca-file", d.key("kubernetes-ca.crt"))
@@ -42,10 +42,10 @@ func (d *draft) server(n Node, port int) {
 	d.fix("secure-port", strconv.Itoa(port))
 	d.fix("tls-cert-file", d.key("tls.crt"))
 	d.fix("tls-private-key-file", d.key("tls.key"))
-	d.set("tls-min-version", "VersionTLS13")
+	d.fix("tls-min-version", "VersionTLS13")
 	d.fix("client-ca-file", d.key("kubernetes-ca.crt"))
 	// The only one of its kind has nobody to agree with. It starts without waiting for
 	// a lease to end, and does not write one to the disk every two seconds.
 	d.set("leader-elect", "false")
-	d.set("profiling", "false")
+	d.fix("profiling", "false")
 }

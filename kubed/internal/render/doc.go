@@ -4,7 +4,7 @@
 //
 //	node.go           what is known of a node, and what follows from it
 //	program.go        what a component is started with: flags and files
-//	flags.go          flags, and those that cluster.yaml may add or change
+//	flags.go          flags, and how those of cluster.yaml are added (ipc/config/extraargs lists them)
 //	apiserver.go      kube-apiserver, with its policies in policy.go
 //	control.go        kube-controller-manager and kube-scheduler
 //	kubelet.go        kubelet

@@ -61,6 +61,7 @@ func Programs(n Node) ([]Program, error) {
 type draft struct {
 	Program
 	flags []flag
+	filed []string // flags of cluster.yaml that are in a configuration file
 }
 
 func newDraft(name, receiver string) *draft {

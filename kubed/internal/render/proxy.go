@@ -17,6 +17,6 @@ func proxy(n Node) *draft {
 	d.fix("conntrack-tcp-timeout-close-wait", "0s")
 	d.fix("conntrack-udp-timeout", "0s")
 	d.fix("conntrack-udp-timeout-stream", "0s")
-	d.set("profiling", "false")
+	d.fix("profiling", "false")
 	return d
 }

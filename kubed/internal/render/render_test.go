@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/dactyl-os/dactyl/ipc/config/extraargs"
 )
 
 var update = command.Bool("update", false, "write testdata/*.txt anew")
@@ -133,20 +135,72 @@ func TestNamedFilesAreThere(t *testing.T) {
 
 func TestExtraArgsThatCannotBe(t *testing.T) {
 	for _, c := range []struct{ component, flag, want string }{
-		{"kube-apiserver", "etcd-servers", "kubernetes.extraArgs.kube-apiserver.etcd-servers: Dactyl sets this flag itself (https://127.0.0.1:2379)"},
-		{"kube-apiserver", "token-auth-file", "it would read a file that is not there"},
-		{"kubelet", "anonymous-auth", "it would turn off who may do what"},
-		{"kubelet", "root-dir", "the only ones that it may write to"},
-		{"kube-scheduler", "config", "it would read a file that is not there"},
-		{"kubelet", "--max-pods", "without hyphens"},
-		{"etcdd", "quota", "takes no flags"},
-		{"coredns", "dns.port", "takes no flags"},
+		{"kube-apiserver", "etcd-servers", "kubernetes.extraArgs.kube-apiserver.etcd-servers: not a flag that cluster.yaml may set: want one of audit-log-maxage, "},
+		{"kubelet", "manifest-url", "kubernetes.extraArgs.kubelet.manifest-url: not a flag that cluster.yaml may set"},
+		{"kubelet", "max-pods", `kubernetes.extraArgs.kubelet.max-pods: "x": want a whole number from 1 to 250`},
+		{"etcdd", "quota", "kubernetes.extraArgs.etcdd.quota: it takes no flags"},
+		{"coredns", "dns.port", "it takes no flags"},
 	} {
 		n := home()
 		n.ExtraArgs = map[string]map[string]string{c.component: {c.flag: "x"}}
 		if _, err := Programs(n); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s --%s: %v, want …%s…", c.component, c.flag, err, c.want)
 		}
+	}
+}
+
+// No flag that cluster.yaml may set is one that is fixed, and each is rendered: as a flag,
+// or in the configuration that the component reads.
+func TestExtraArgsAreRendered(t *testing.T) {
+	for _, component := range extraargs.Components() {
+		plain := story(programs(t, bare())[component])
+		for _, f := range extraargs.Of(component) {
+			n := bare()
+			n.ExtraArgs = map[string]map[string]string{component: {f.Name: f.Example}}
+			if strings.HasPrefix(f.Name, "eviction-soft") { // each is of use with the other
+				n.ExtraArgs[component] = map[string]string{"eviction-soft": "memory.available<300Mi", "eviction-soft-grace-period": "memory.available=2m"}
+			}
+			if got := story(programs(t, n)[component]); got == plain {
+				t.Errorf("%s --%s=%s changes nothing", component, f.Name, f.Example)
+			}
+		}
+	}
+}
+
+func bare() Node {
+	n := home()
+	n.ExtraArgs = nil
+	return n
+}
+
+// What is set here yields to what is asked for.
+func TestKubeletYields(t *testing.T) {
+	for _, c := range []struct {
+		asked map[string]string
+		want  map[string]string
+	}{
+		{nil, map[string]string{"imageGCHighThresholdPercent": "90", "imageGCLowThresholdPercent": "85"}},
+		{map[string]string{"image-gc-high-threshold": "70"}, map[string]string{"imageGCHighThresholdPercent": "70", "imageGCLowThresholdPercent": "65"}},
+		{map[string]string{"image-gc-high-threshold": "100"}, map[string]string{"imageGCHighThresholdPercent": "100", "imageGCLowThresholdPercent": "85"}},
+		{map[string]string{"image-gc-high-threshold": "2"}, map[string]string{"imageGCHighThresholdPercent": "2", "imageGCLowThresholdPercent": "1"}},
+		{map[string]string{"image-gc-low-threshold": "99"}, map[string]string{"imageGCHighThresholdPercent": "100", "imageGCLowThresholdPercent": "99"}},
+		{map[string]string{"image-gc-low-threshold": "50"}, map[string]string{"imageGCHighThresholdPercent": "90", "imageGCLowThresholdPercent": "50"}},
+		{map[string]string{"image-gc-low-threshold": "50", "image-gc-high-threshold": "60"}, map[string]string{"imageGCHighThresholdPercent": "60", "imageGCLowThresholdPercent": "50"}},
+		{map[string]string{"system-reserved": "memory=1Gi"}, map[string]string{"systemReserved.memory": "1Gi", "systemReserved.cpu": "200m"}},
+	} {
+		n := bare()
+		n.ExtraArgs = map[string]map[string]string{"kubelet": c.asked}
+		for path, want := range c.want {
+			if got, _ := setting(t, programs(t, n)["kubelet"], path); got != want {
+				t.Errorf("%v: %s is %q, want %q", c.asked, path, got, want)
+			}
+		}
+	}
+	n := bare()
+	n.ExtraArgs = map[string]map[string]string{"kubelet": {"eviction-hard": "memory.available<200Mi"}}
+	text := story(programs(t, n)["kubelet"])
+	if !strings.Contains(text, `"memory.available": "200Mi"`) || !strings.Contains(text, `"nodefs.available": "5%"`) {
+		t.Error("another reserve of memory gives up the disk's:\n" + text)
 	}
 }
 
