@@ -12,8 +12,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxBytes is far more than a cluster's description needs, and little to parse.
-const maxBytes = 1 << 20
+// maxBytes is far more than a cluster's description needs. The parser needs up to a
+// hundred times as much memory for what is short and has many values, such as a list
+// of zeros, and configd has 32 MiB.
+const maxBytes = 64 << 10
 
 // mistake is what is wrong in a file, where, and what would be right.
 type mistake struct {
@@ -44,7 +46,7 @@ func document(file string, data []byte) (node, error) {
 	if len(data) > maxBytes {
 		return nil, &mistake{file: file, problem: fmt.Sprintf("%d bytes: want %d at most", len(data), maxBytes)}
 	}
-	parser := yaml.NewDecoder(bytes.NewReader(data))
+	parser := yaml.NewDecoder(bytes.NewReader(undirected(data)))
 	var doc, more yaml.Node
 	switch err := parser.Decode(&doc); {
 	case errors.Is(err, io.EOF):
@@ -60,6 +62,18 @@ func document(file string, data []byte) (node, error) {
 		return nil, &mistake{file, more.Line, more.Column, "", "a second document: want one"}
 	}
 	return doc.Content[0], nil
+}
+
+// undirected makes a comment of a first line that says %YAML 1.2, which the library does
+// not take although it is what this file is read as. Lines and columns stay as they are.
+func undirected(data []byte) []byte {
+	first, _, _ := bytes.Cut(data, []byte("\n"))
+	if words := bytes.Fields(first); len(words) < 2 || string(words[0]) != "%YAML" || string(words[1]) != "1.2" || first[0] != '%' {
+		return data
+	}
+	plain := bytes.Clone(data)
+	plain[0] = '#'
+	return plain
 }
 
 // syntax turns the YAML library's "yaml: line 3: text" into a mistake. It does
@@ -89,7 +103,18 @@ type key struct {
 }
 
 // decoder holds what all readers need for their messages.
-type decoder struct{ file string }
+type decoder struct {
+	file    string
+	servers []server1
+}
+
+// server1 is an address of a server and where it stands: whether it can be one shows
+// when all of the file is read.
+type server1 struct {
+	address netip.Addr
+	at      node
+	path    string
+}
 
 func (d *decoder) mistake(n node, path, format string, args ...any) error {
 	return &mistake{d.file, n.Line, n.Column, path, fmt.Sprintf(format, args...)}
@@ -221,15 +246,31 @@ func (d *decoder) prefix(into *netip.Prefix) reader {
 		if first := p.Masked().Addr(); first == p.Addr() && p.Bits() < p.Addr().BitLen()-1 {
 			return d.mistake(n, path, "%s is the whole network: want this machine's address in it", p)
 		}
+		if p.Addr() == broadcast(p) {
+			return d.mistake(n, path, "%s is the network's broadcast address: want this machine's address in it", p)
+		}
 		*into = p
 		return nil
 	}
 }
 
+// broadcast is the last address of an IPv4 network, by which all of its machines are
+// reached; the zero address for a network that has none.
+func broadcast(p netip.Prefix) netip.Addr {
+	if !p.Addr().Is4() || p.Bits() > 30 {
+		return netip.Addr{}
+	}
+	last := p.Masked().Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		last[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(last)
+}
+
 // isHost tells addresses that one machine can have on a link.
 func isHost(a netip.Addr) bool {
-	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	return a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != broadcast
+	everybody := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != everybody
 }
 
 // kind wants a node of this kind and type, written out where it stands.

@@ -24,6 +24,9 @@ func parse(file string, data []byte) (settings, error) {
 	if err == nil {
 		err = d.apart(s, section)
 	}
+	if err == nil {
+		err = d.hosts(s)
+	}
 	if err != nil {
 		return defaults(), err
 	}
@@ -55,6 +58,7 @@ func (d *decoder) network(s *settings) reader {
 					}
 				}
 				s.nameservers = append(s.nameservers, a)
+				d.servers = append(d.servers, server1{a, n, path})
 				return nil
 			})},
 		})
@@ -71,6 +75,9 @@ func (d *decoder) time(s *settings) reader {
 					return err
 				}
 				servers = append(servers, server)
+				if a, err := netip.ParseAddr(server); err == nil {
+					d.servers = append(d.servers, server1{a, n, path})
+				}
 				return nil
 			})},
 		})
@@ -121,7 +128,9 @@ func (i iface) wrong(hasDHCP bool) string {
 	case !hasDHCP && len(i.addresses) == 0:
 		return `neither dhcp nor addresses: want one of them, or "dhcp: false" for a link without address`
 	case i.gateway.IsValid() && !i.reaches(i.gateway):
-		return fmt.Sprintf("gateway %s is in no network of addresses: want one that the link reaches directly", i.gateway)
+		return fmt.Sprintf("gateway %s is in no network of addresses: want one that the link reaches directly, or an address with the prefix length /%d", i.gateway, i.gateway.BitLen())
+	case i.noHost(i.gateway) != "":
+		return fmt.Sprintf("gateway %s is %s: want the router's address", i.gateway, i.noHost(i.gateway))
 	}
 	for n, p := range i.addresses {
 		if p.Addr() == i.gateway {
@@ -136,13 +145,44 @@ func (i iface) wrong(hasDHCP bool) string {
 	return ""
 }
 
+// reaches says that the link reaches a gateway directly: it is in the network of an
+// address; or there is an address without a network, as providers give them, and then
+// every gateway is on the link; or it is link-local.
 func (i iface) reaches(gateway netip.Addr) bool {
 	for _, p := range i.addresses {
-		if p.Contains(gateway) || gateway.Is6() && gateway.IsLinkLocalUnicast() {
+		alone := p.IsSingleIP() && p.Addr().Is4() == gateway.Is4()
+		if p.Contains(gateway) || alone || gateway.Is6() && gateway.IsLinkLocalUnicast() {
 			return true
 		}
 	}
 	return false
+}
+
+// noHost says what of the link's networks an address is that no machine can have; empty
+// if it can be a machine's.
+func (i iface) noHost(a netip.Addr) string {
+	for _, p := range i.addresses {
+		switch {
+		case !a.Is4() || !p.Addr().Is4() || p.Bits() > 30:
+		case a == p.Masked().Addr():
+			return "the address of the network " + p.Masked().String()
+		case a == broadcast(p):
+			return "the broadcast address of the network " + p.Masked().String()
+		}
+	}
+	return ""
+}
+
+// hosts wants addresses of servers that a machine can have.
+func (d *decoder) hosts(s settings) error {
+	for _, server := range d.servers {
+		for _, i := range s.interfaces {
+			if what := i.noHost(server.address); what != "" {
+				return d.mistake(server.at, server.path, "%s is %s, which is %s's: want the address of a server", server.address, what, i.name)
+			}
+		}
+	}
+	return nil
 }
 
 // conflict says what of i contradicts the interfaces before it.
@@ -172,6 +212,12 @@ func checkHostname(s string) string {
 		if !isLabel(label, "") || strings.ToLower(label) != label {
 			return want
 		}
+	}
+	if first, _, _ := strings.Cut(s, "."); first == "localhost" || strings.HasSuffix(s, ".localhost") {
+		return "want a name that is not localhost, which is every machine's name for itself"
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "want a name, not an address"
 	}
 	return ""
 }
@@ -219,6 +265,12 @@ func checkLinkName(s string) string {
 		if c <= ' ' || c > '~' || c == '/' || c == ':' {
 			return want
 		}
+	}
+	switch {
+	case s == "lo":
+		return "want a network card's link: lo is the machine's own, for calls to itself"
+	case s == "cni0", strings.HasPrefix(s, "veth"):
+		return "want a network card's link: " + s + " is one of the pods'"
 	}
 	return ""
 }
