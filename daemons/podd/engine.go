@@ -172,13 +172,10 @@ func allowed(grace, left time.Duration) time.Duration {
 	return max(0, min(grace, longestGrace, left-killTime)).Truncate(time.Second)
 }
 
-// reservePercent of the volume stays free: from there on the kubelet ends pods to
-// get space back (imagefs.available<15% is its default).
-const reservePercent = 15
-
-// room returns how many bytes images may still fill.
+// room returns how many bytes images may still fill: pods.ReservePercent of the volume
+// stays free.
 func room(size, used uint64) uint64 {
-	reserve := size / 100 * reservePercent
+	reserve := size / 100 * pods.ReservePercent
 	if used+reserve >= size {
 		return 0
 	}

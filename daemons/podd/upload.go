@@ -106,7 +106,7 @@ func (e diskFull) Error() string {
 	if e.wanted > 0 {
 		what = fmt.Sprintf("the archive has %s", mebibytes(e.wanted))
 	}
-	return fmt.Sprintf("%s: %s of %s are used, and %d%% stay free for the pods; remove images that nothing uses", what, mebibytes(e.used), mebibytes(e.size), reservePercent)
+	return fmt.Sprintf("%s: %s of %s are used, and %d%% stay free for the pods; remove images that nothing uses", what, mebibytes(e.used), mebibytes(e.size), pods.ReservePercent)
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }

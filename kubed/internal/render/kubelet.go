@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/dactyl-os/dactyl/ipc/config/extraargs"
+	"github.com/dactyl-os/dactyl/ipc/pods"
 )
 
 func kubelet(n Node) *draft {
@@ -23,6 +24,7 @@ func kubelet(n Node) *draft {
 
 func (d *draft) kubeletConfiguration(n Node) object {
 	imagesHigh, imagesLow := d.imageThresholds(n)
+	evict := strconv.Itoa(pods.EvictPercent) + "%"
 	return object{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
 
@@ -64,8 +66,8 @@ func (d *draft) kubeletConfiguration(n Node) object {
 		// Small disks: etcd's database is on the same one and must never find it full.
 		"evictionHard": d.overlay(n, "eviction-hard", "<", object{
 			"memory.available": "50Mi",
-			"nodefs.available": "5%", "nodefs.inodesFree": "5%",
-			"imagefs.available": "5%", "imagefs.inodesFree": "5%",
+			"nodefs.available": evict, "nodefs.inodesFree": evict,
+			"imagefs.available": evict, "imagefs.inodesFree": evict,
 		}),
 		// Pods that were ended for lack of room have no other machine to go to.
 		"evictionPressureTransitionPeriod": "1m",
@@ -91,7 +93,7 @@ func (d *draft) overlay(n Node, flag, separator string, is object) object {
 // does not start unless the low one is below the high one.
 func (d *draft) imageThresholds(n Node) (high, low int) {
 	const apart = 5
-	high, low = 90, 85
+	high, low = pods.CollectPercent, pods.CollectedTo
 	askedHigh, isHigh := d.asked(n, "image-gc-high-threshold")
 	askedLow, isLow := d.asked(n, "image-gc-low-threshold")
 	if isHigh {
