@@ -1,11 +1,15 @@
 package packages
 
 import (
+	"context"
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // These tests look at finished programs. They never build one: what is not in the
@@ -117,4 +121,41 @@ func TestElsewhereTheSame(t *testing.T) {
 			}
 		})
 	}
+}
+
+// CoreDNS as a machine without a name server configures it says at once that a name
+// which is not the cluster's does not exist.
+func TestCoreDNSWithoutNameServer(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "coredns")
+	if err := os.Symlink(built(t, "kubernetes"), link); err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.LocalAddr().String()
+	free.Close()
+	_, port, _ := net.SplitHostPort(address)
+	corefile := filepath.Join(t.TempDir(), "Corefile")
+	text := ".:" + port + " {\n    bind 127.0.0.1\n    errors\n    cache 30\n    template ANY ANY . {\n        rcode NXDOMAIN\n    }\n}\n"
+	if err := os.WriteFile(corefile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := exec.Command(link, "-conf", corefile)
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { program.Process.Kill(); program.Wait() }()
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", address)
+	}}
+	var dns *net.DNSError
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		_, err = resolver.LookupHost(t.Context(), "example.com.")
+		if errors.As(err, &dns) && dns.IsNotFound {
+			return
+		}
+	}
+	t.Errorf("example.com: %v, want that there is no such name", err)
 }

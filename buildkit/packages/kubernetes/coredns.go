@@ -22,6 +22,9 @@ import (
 	_ "github.com/coredns/coredns/plugin/loop"
 	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
+
+	// Answers for a machine without a name server.
+	_ "github.com/coredns/coredns/plugin/template"
 )
 
 // directives are the plugins in the order in which a question passes them, which is
@@ -29,6 +32,7 @@ import (
 var directives = []string{
 	"bind", "ready", "health", "prometheus", "errors", "log",
 	"loadbalance", "cache", "hosts", "kubernetes", "loop", "forward",
+	"template", // last: it answers what nothing before it has answered
 }
 
 func coredns() int {

@@ -20,9 +20,12 @@ func corefile(n Node, kubeconfig string) string {
 	for _, r := range n.Resolvers {
 		servers = append(servers, r.String())
 	}
-	forward := ""
+	// Without a name server nobody could resolve these names: the answer is that there are
+	// none, at once, and not an error after which a program asks again for seconds. It has
+	// no SOA record, so nobody keeps it for the time when there is a name server.
+	others := "    template ANY ANY . {\n        rcode NXDOMAIN\n    }\n"
 	if len(servers) > 0 {
-		forward = "    forward . " + strings.Join(servers, " ") + "\n"
+		others = "    forward . " + strings.Join(servers, " ") + "\n"
 	}
 	return fmt.Sprintf(`.:%d {
     bind %s
@@ -37,5 +40,5 @@ func corefile(n Node, kubeconfig string) string {
         ttl 30
     }
 %s}
-`, dnsPort, LocalAddress, clusterDomain, kubeconfig, forward)
+`, dnsPort, LocalAddress, clusterDomain, kubeconfig, others)
 }
