@@ -32,13 +32,19 @@ type (
 	}
 	// apply puts objects into the cluster.
 	apply struct{ objects []render.Object }
-	// label gives the node the labels that its kubelet may not.
-	label struct{ node string }
+	// label gives the node what its kubelet may not: labels, and its range of pods'
+	// addresses.
+	label struct {
+		node string
+		pods netip.Prefix
+	}
 
 	// Questions, asked over and over: they are left out of stories and logs.
 	check   struct{ name partName }
 	askNode struct{ node string }
 	look    struct{} // what PID 1 says of all parts
+	// inspect looks whether the objects in the cluster are those that were applied.
+	inspect struct{ objects []render.Object }
 )
 
 // wish is what trustd is asked for.
@@ -69,3 +75,4 @@ func (a label) String() string   { return "label " + a.node }
 func (a check) String() string   { return "check " + string(a.name) }
 func (a askNode) String() string { return "ask for node " + a.node }
 func (a look) String() string    { return "look" }
+func (a inspect) String() string { return "inspect the objects" }

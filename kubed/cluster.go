@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -19,8 +20,9 @@ import (
 type cluster interface {
 	check(ctx context.Context, name partName) error
 	node(ctx context.Context, name string) (nodeIs, error)
-	apply(ctx context.Context, o render.Object) error
-	label(ctx context.Context, node string) error
+	apply(ctx context.Context, o render.Object) (version string, err error)
+	version(ctx context.Context, o render.Object) (string, error)
+	label(ctx context.Context, node string, pods netip.Prefix) error
 }
 
 // endpoint is where a part answers whether it works.
@@ -128,7 +130,7 @@ func (l *local) api(ctx context.Context, r rest.Request) (rest.Answer, error) {
 func (l *local) node(ctx context.Context, name string) (nodeIs, error) {
 	a, err := l.api(ctx, rest.Request{Method: "GET", Path: nodePath(name)})
 	if a.Status == 404 {
-		return nodeIs{message: "the kubelet has not registered it yet"}, nil
+		return nodeIs{gone: true, message: "the kubelet has not registered it yet"}, nil
 	}
 	if err != nil {
 		return nodeIs{}, err
@@ -142,6 +144,7 @@ func nodePath(name string) string { return "/api/v1/nodes/" + url.PathEscape(nam
 func readNode(text []byte) (nodeIs, error) {
 	var n struct {
 		Metadata struct{ Labels map[string]string }
+		Spec     struct{ PodCIDR string }
 		Status   struct {
 			Conditions []struct{ Type, Status, Message string }
 		}
@@ -149,7 +152,7 @@ func readNode(text []byte) (nodeIs, error) {
 	if err := json.Unmarshal(text, &n); err != nil {
 		return nodeIs{}, fmt.Errorf("read the node: %w", err)
 	}
-	is := nodeIs{message: "the kubelet has not told its state yet", labelled: true}
+	is := nodeIs{message: "the kubelet has not told its state yet", labelled: n.Spec.PodCIDR != ""}
 	for key := range render.NodeLabels {
 		_, has := n.Metadata.Labels[key]
 		is.labelled = is.labelled && has
@@ -162,18 +165,59 @@ func readNode(text []byte) (nodeIs, error) {
 	return is, nil
 }
 
-func (l *local) apply(ctx context.Context, o render.Object) error {
-	_, err := l.api(ctx, rest.Request{
+// apply returns the version that the object then has.
+func (l *local) apply(ctx context.Context, o render.Object) (string, error) {
+	a, err := l.api(ctx, rest.Request{
 		Method: "PATCH", Path: o.Path + "?fieldManager=dactyl&force=true", ContentType: "application/apply-patch+yaml", Body: o.Body,
 	})
-	return err
+	return versionOf(a, err)
 }
 
-func (l *local) label(ctx context.Context, node string) error {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": render.NodeLabels}})
+// version returns the version that an object has; none if it is not there.
+func (l *local) version(ctx context.Context, o render.Object) (string, error) {
+	a, err := l.api(ctx, rest.Request{Method: "GET", Path: o.Path})
+	if a.Status == 404 {
+		return "", nil
+	}
+	return versionOf(a, err)
+}
+
+func versionOf(a rest.Answer, err error) (string, error) {
+	var o struct {
+		Metadata struct{ ResourceVersion string }
+	}
+	if err == nil {
+		err = json.Unmarshal(a.Body, &o)
+	}
+	return o.Metadata.ResourceVersion, err
+}
+
+// label gives a node its labels and, if it has none, its range of pods' addresses: the
+// one that the pods' network has been configured with. A range that is there cannot be
+// changed.
+func (l *local) label(ctx context.Context, node string, pods netip.Prefix) error {
+	a, err := l.api(ctx, rest.Request{Method: "GET", Path: nodePath(node)})
 	if err != nil {
 		return err
 	}
-	_, err = l.api(ctx, rest.Request{Method: "PATCH", Path: nodePath(node), ContentType: "application/merge-patch+json", Body: string(body)})
+	body, err := nodePatch(a.Body, pods)
+	if err != nil {
+		return err
+	}
+	_, err = l.api(ctx, rest.Request{Method: "PATCH", Path: nodePath(node), ContentType: "application/merge-patch+json", Body: body})
 	return err
+}
+
+// nodePatch is what a Node lacks.
+func nodePatch(node []byte, pods netip.Prefix) (string, error) {
+	var n struct{ Spec struct{ PodCIDR string } }
+	if err := json.Unmarshal(node, &n); err != nil {
+		return "", fmt.Errorf("read the node: %w", err)
+	}
+	patch := map[string]any{"metadata": map[string]any{"labels": render.NodeLabels}}
+	if n.Spec.PodCIDR == "" {
+		patch["spec"] = map[string]any{"podCIDR": pods.String(), "podCIDRs": []string{pods.String()}}
+	}
+	body, err := json.Marshal(patch)
+	return string(body), err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/dactyl-os/dactyl/kubed/internal/rest"
@@ -28,11 +29,13 @@ func TestReadNode(t *testing.T) {
 		text string
 		want nodeIs
 	}{
-		{`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}},"status":{"conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True","message":"kubelet is posting ready status"}]}}`,
-			nodeIs{true, "kubelet is posting ready status", true}},
+		{`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}},"spec":{"podCIDR":"10.244.0.0/24"},"status":{"conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True","message":"kubelet is posting ready status"}]}}`,
+			nodeIs{ready: true, message: "kubelet is posting ready status", labelled: true}},
+		{`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`,
+			nodeIs{ready: true}}, // without a range of pods' addresses
 		{`{"metadata":{"labels":{"a":"b"}},"status":{"conditions":[{"type":"Ready","status":"Unknown","message":"Kubelet stopped posting node status."}]}}`,
-			nodeIs{false, "Kubelet stopped posting node status.", false}},
-		{`{"metadata":{}}`, nodeIs{false, "the kubelet has not told its state yet", false}},
+			nodeIs{message: "Kubelet stopped posting node status."}},
+		{`{"metadata":{}}`, nodeIs{message: "the kubelet has not told its state yet"}},
 	} {
 		if got, err := readNode([]byte(c.text)); err != nil || got != c.want {
 			t.Errorf("%s: %v %v", c.text, got, err)
@@ -40,5 +43,18 @@ func TestReadNode(t *testing.T) {
 	}
 	if _, err := readNode([]byte("no")); err == nil {
 		t.Error("a node that is not JSON")
+	}
+}
+
+// A node gets its labels, and its range if it has none: another one cannot be changed.
+func TestNodePatch(t *testing.T) {
+	pods := netip.MustParsePrefix("10.244.0.0/24")
+	for node, want := range map[string]string{
+		`{"spec":{}}`:                          `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}},"spec":{"podCIDR":"10.244.0.0/24","podCIDRs":["10.244.0.0/24"]}}`,
+		`{"spec":{"podCIDR":"10.244.1.0/24"}}`: `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`,
+	} {
+		if got, err := nodePatch([]byte(node), pods); err != nil || got != want {
+			t.Errorf("%s: %s, %v", node, got, err)
+		}
 	}
 }

@@ -50,6 +50,12 @@
 // whose flags name the address. An address that goes while nothing replaces it changes
 // nothing.
 //
+// # What is repaired
+//
+// A kubelet registers its node when it starts and never again. So when the node is gone
+// from the cluster, its kubelet is restarted. The node's range of pods' addresses comes
+// from the same place as the pods' network (render.Node.PodRange).
+//
 // # What survives
 //
 // /var/lib/dactyl/kubed/node.json: name and address. It lies beside the database, so a
@@ -59,7 +65,7 @@
 //
 // configd, trustd, networkd, etcdd, podd and PID 1, over ipc; over HTTPS with its own
 // certificate the API server, for what every cluster has (internal/render/objects.go),
-// applied hourly, and for the node's state; the others' health on 127.0.0.1. It is asked
+// looked at every 30 seconds and applied again when somebody changed one, and for the node's state; the others' health on 127.0.0.1. It is asked
 // by routerd, for the API, and by consoled, for the screen.
 //
 // docs/kubernetes.md says what is set and why.

@@ -51,6 +51,8 @@ type engine struct {
 	swept    string
 	applied  string // the objects that are in the cluster
 	applies  job
+	versions string // of the objects in the cluster, when they were applied
+	inspects job
 
 	watched  time.Time // when somebody last asked how all are
 	freshens time.Time // when he had all asked at once
@@ -59,13 +61,21 @@ type engine struct {
 	nodeFailed int
 	nodeReady  bool
 	nodeSince  time.Time
-	nodeSays   string // why it is not ready
+	nodeSays   string    // why it is not ready
+	nodeGone   bool      // it is not in the cluster
+	nodeIn     time.Time // when the kubelet's process began in which it was
 	labels     job
 	labelled   bool
 }
 
-// applyAgain is when objects are applied again, should somebody have changed them.
-const applyAgain = time.Hour
+const (
+	// inspectAgain is how often objects are looked at, should somebody have changed or
+	// deleted one: a pod that finds no name server is not to wait for longer.
+	inspectAgain = 30 * time.Second
+	// registerLimit is how long a healthy kubelet may take to register its node before it
+	// is started again. One whose node was there and is gone does not do it at all.
+	registerLimit = 5 * time.Minute
+)
 
 func newEngine(now time.Time, was pin) *engine {
 	e := &engine{began: now, pin: was, nodeSince: now}
@@ -178,7 +188,10 @@ func (e *engine) render(now time.Time) {
 	n := render.Node{
 		Cluster: e.settings.cluster, Name: who.Name, Address: who.Address,
 		PodNetwork: e.settings.podNetwork, ServiceNetwork: e.settings.serviceNetwork,
-		Resolvers: e.facts.resolvers, ExtraArgs: e.settings.extraArgs,
+		Resolvers: e.facts.resolvers, ExtraArgs: e.settings.extraArgs, MTU: e.facts.mtus[who.Address],
+	}
+	if n.MTU == 0 && e.node != nil {
+		n.MTU = e.node.MTU // a cable that is out changes nothing
 	}
 	programs, err := render.Programs(n)
 	if err != nil {
@@ -305,9 +318,13 @@ func (e *engine) furnish(now time.Time) []action {
 	}
 	var out []action
 	changed := e.applies.failed == 0 && e.applied != bodies(e.objects)
-	if e.applies.may(now) || changed && !e.applies.busy {
+	if e.applied != bodies(e.objects) && e.applies.may(now) || changed && !e.applies.busy {
 		e.applies.begin(now)
 		out = append(out, apply{e.objects})
+	}
+	if e.applied == bodies(e.objects) && e.inspects.may(now) {
+		e.inspects.begin(now)
+		out = append(out, inspect{e.objects})
 	}
 	if e.part("kubelet").asked == "" {
 		return out
@@ -318,9 +335,36 @@ func (e *engine) furnish(now time.Time) []action {
 	}
 	if e.nodeReady && !e.labelled && e.labels.may(now) {
 		e.labels.begin(now)
-		out = append(out, label{e.node.Name})
+		out = append(out, label{e.node.Name, e.node.PodRange()})
 	}
-	return out
+	return append(out, e.rejoin(now)...)
+}
+
+// rejoin restarts a kubelet whose node is gone from the cluster: a kubelet registers its
+// node when it starts, and never again. Its pods run on, and stay in the cluster if it
+// is back within 40 seconds, which is how long kube-controller-manager waits before it
+// removes pods that have no node.
+func (e *engine) rejoin(now time.Time) []action {
+	p := e.part("kubelet")
+	at := e.rejoinAt()
+	if at.IsZero() || now.Before(at) || !p.restart.may(now) {
+		return nil
+	}
+	p.restart.begin(now)
+	return []action{restart{p.name, "the node is not in the cluster"}}
+}
+
+// rejoinAt is when the kubelet is to be restarted, because its node is gone; zero is
+// never.
+func (e *engine) rejoinAt() time.Time {
+	p := e.part("kubelet")
+	switch {
+	case !e.nodeGone || !p.healthy:
+		return time.Time{}
+	case e.nodeIn.Equal(p.begun):
+		return p.begun
+	}
+	return latest(p.begun, p.since).Add(registerLimit)
 }
 
 // windDown stops what runs although there is no cluster, the last started first.
@@ -350,7 +394,8 @@ func (e *engine) wake() time.Time {
 			next = earliest(next, t)
 		}
 	}
-	jobs := []*job{&e.looks, &e.keeps, &e.keysJob, &e.applies, &e.nodeAsks, &e.labels}
+	jobs := []*job{&e.looks, &e.keeps, &e.keysJob, &e.applies, &e.inspects, &e.nodeAsks, &e.labels}
+	at(e.rejoinAt())
 	for _, p := range e.parts {
 		jobs = append(jobs, &p.starts, &p.writes, &p.stops, &p.restart, &p.checks)
 		at(e.hungAt(p))

@@ -31,7 +31,8 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //	ill PART REASON             it fails; a reason "not yet …" says that it works all the same
 //	crash PART                  its process ends; PID 1 starts another, which is ill
 //	state PART STATE REASON     what PID 1 says of it
-//	node ready | node not MESSAGE
+//	node ready | node not MESSAGE | node gone
+//	edited                      somebody changes or deletes an object that kubed has applied
 //	fails ACTION MESSAGE        actions that begin so fail: keys, keep, run PART, apply, stop …
 //	works ACTION                no longer
 //	restart                     a new kubed, which knows only what was kept
@@ -90,6 +91,7 @@ type story struct {
 	node     nodeIs
 	pids     int32
 	asked    int // kube-scheduler how it is
+	edits    int // of objects in the cluster
 }
 
 // program is one as PID 1 runs it.
@@ -168,7 +170,7 @@ func (s *story) act(all []action, at string) {
 		}
 		a := all[0]
 		switch a.(type) {
-		case check, askNode, look:
+		case check, askNode, look, inspect:
 		default:
 			fmt.Fprintf(&s.out, "        -> %s%s\n", at, a)
 		}
@@ -215,7 +217,9 @@ func (s *story) perform(a action) []action {
 		}
 		return e.restarted(s.now, a.name, err)
 	case apply:
-		return e.appliedThem(s.now, a.objects, err)
+		return e.appliedThem(s.now, a.objects, fmt.Sprint(s.edits), err)
+	case inspect:
+		return e.inspected(s.now, a.objects, fmt.Sprint(s.edits), err)
 	case label:
 		s.node.labelled = err == nil
 		return e.labelledIt(s.now, err)
@@ -293,7 +297,12 @@ func (s *story) event(words []string) {
 		p := s.programs[partName(rest[0])]
 		p.process.state, p.process.reason, p.ill = rest[1], strings.Join(rest[2:], " "), "connection refused"
 	case "node":
-		s.node.ready, s.node.message = rest[0] == "ready", strings.Join(rest[1:], " ")
+		s.node.gone = false
+		if s.node.ready, s.node.message = rest[0] == "ready", strings.Join(rest[1:], " "); rest[0] == "gone" {
+			s.node = nodeIs{gone: true, message: "the kubelet has not registered it yet"}
+		}
+	case "edited":
+		s.edits++
 	case "fails":
 		what, message, _ := strings.Cut(strings.Join(rest, " "), ": ")
 		s.fails[what] = message

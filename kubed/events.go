@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func (e *engine) observe(now time.Time, f facts) []action {
 		f.resolvers = e.facts.resolvers
 	}
 	if e.facts.hostname == f.hostname && e.facts.boot == f.boot &&
-		slices.Equal(e.facts.addresses, f.addresses) && slices.Equal(e.facts.resolvers, f.resolvers) {
+		slices.Equal(e.facts.addresses, f.addresses) && slices.Equal(e.facts.resolvers, f.resolvers) && maps.Equal(e.facts.mtus, f.mtus) {
 		return nil
 	}
 	e.facts, e.stale = f, true
@@ -101,10 +102,23 @@ func (e *engine) restarted(now time.Time, name partName, err error) []action {
 	return e.settle(now)
 }
 
-func (e *engine) appliedThem(now time.Time, all []render.Object, err error) []action {
+func (e *engine) appliedThem(now time.Time, all []render.Object, versions string, err error) []action {
 	e.applies.done(now, err)
 	if err == nil {
-		e.applied, e.applies.due = bodies(all), now.Add(applyAgain)
+		e.applied, e.versions, e.inspects.due = bodies(all), versions, now.Add(inspectAgain)
+	}
+	return e.settle(now)
+}
+
+// inspected: the versions that these objects have in the cluster. Others than when they
+// were applied mean that somebody has changed or deleted one.
+func (e *engine) inspected(now time.Time, all []render.Object, versions string, err error) []action {
+	e.inspects.done(now, err)
+	if err == nil {
+		e.inspects.due = now.Add(inspectAgain)
+		if e.applied == bodies(all) && e.versions != versions {
+			e.applied, e.applies.due = "", now
+		}
 	}
 	return e.settle(now)
 }
@@ -173,18 +187,23 @@ func (e *engine) compare(now time.Time, p *part, is process) {
 type nodeIs struct {
 	ready    bool
 	message  string
-	labelled bool
+	labelled bool // it has its labels and its range of pods' addresses
+	gone     bool // there is no such node
 }
 
 func (e *engine) nodeSeen(now time.Time, n nodeIs, err error) []action {
 	e.nodeAsks.busy = false
-	e.nodeAsks.due = e.round(now)
+	e.nodeAsks.due = earliest(e.round(now), now.Add(healthLook))
 	if err != nil {
 		e.nodeFailed++
-		n = nodeIs{e.nodeReady && e.nodeFailed < doubts, err.Error(), e.labelled}
+		n = nodeIs{e.nodeReady && e.nodeFailed < doubts, err.Error(), e.labelled, e.nodeGone}
 	} else {
 		e.nodeFailed = 0
+		if !n.gone {
+			e.nodeIn = e.part("kubelet").begun
+		}
 	}
+	e.nodeGone = n.gone
 	if n.ready != e.nodeReady {
 		e.nodeReady, e.nodeSince = n.ready, now
 	}

@@ -23,6 +23,7 @@ type facts struct {
 	boot      string
 	addresses []netip.Addr // that others reach it by, the best first
 	resolvers []netip.Addr
+	mtus      map[netip.Addr]int // of the links that have these addresses
 }
 
 const (

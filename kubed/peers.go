@@ -50,11 +50,15 @@ func (p peers) facts(ctx context.Context) (f facts, err error) {
 	if err != nil {
 		return f, fmt.Errorf("ask for addresses: %w", err)
 	}
+	l, err := p.network.ListLinks(ctx, &network.ListLinksRequest{})
+	if err != nil {
+		return f, fmt.Errorf("ask for links: %w", err)
+	}
 	r, err := p.network.ListResolvers(ctx, &network.ListResolversRequest{})
 	if err != nil {
 		return f, fmt.Errorf("ask for name servers: %w", err)
 	}
-	f = facts{hostname: v.Hostname, boot: v.BootId, addresses: usable(a.Addresses)}
+	f = facts{hostname: v.Hostname, boot: v.BootId, addresses: usable(a.Addresses), mtus: mtus(a.Addresses, l.Links)}
 	for _, text := range r.Addresses {
 		if a, err := netip.ParseAddr(text); err == nil && !a.IsLoopback() {
 			f.resolvers = append(f.resolvers, a)
@@ -72,6 +76,21 @@ func usable(all []*network.Address) []netip.Addr {
 		p, err := netip.ParsePrefix(a.Address)
 		if err == nil && a.Scope == "global" && (a.Origin == "dhcp" || a.Origin == "static") && p.Addr().Is4() {
 			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// mtus are the sizes of packets that links take, by the links' usable addresses.
+func mtus(all []*network.Address, links []*network.Link) map[netip.Addr]int {
+	out := map[netip.Addr]int{}
+	for _, a := range all {
+		for _, address := range usable([]*network.Address{a}) {
+			for _, l := range links {
+				if l.Name == a.Link {
+					out[address] = int(l.MtuBytes)
+				}
+			}
 		}
 	}
 	return out

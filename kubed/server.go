@@ -135,13 +135,16 @@ func (s *server) perform(ctx context.Context, a action) event {
 	defer s.worked()
 	timeout := actTimeout
 	switch a.(type) {
-	case check, askNode, look:
+	case check, askNode, look, inspect:
 		timeout = callTimeout
 	default:
 		s.log.Info("do", "what", a.String())
 	}
-	if all, ok := a.(apply); ok {
-		timeout *= time.Duration(len(all.objects))
+	switch a := a.(type) {
+	case apply:
+		timeout *= time.Duration(len(a.objects))
+	case inspect:
+		timeout *= time.Duration(len(a.objects))
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -177,10 +180,13 @@ func (s *server) try(ctx context.Context, a action) (event, error) {
 		err = plain(err)
 		return func(e *engine, now time.Time) []action { return e.restarted(now, a.name, err) }, err
 	case apply:
-		err := s.apply(ctx, a.objects)
-		return func(e *engine, now time.Time) []action { return e.appliedThem(now, a.objects, err) }, err
+		versions, err := eachVersion(ctx, actTimeout, a.objects, s.cluster.apply)
+		return func(e *engine, now time.Time) []action { return e.appliedThem(now, a.objects, versions, err) }, err
+	case inspect:
+		versions, err := eachVersion(ctx, callTimeout, a.objects, s.cluster.version)
+		return func(e *engine, now time.Time) []action { return e.inspected(now, a.objects, versions, err) }, err
 	case label:
-		err := s.cluster.label(ctx, a.node)
+		err := s.cluster.label(ctx, a.node, a.pods)
 		return func(e *engine, now time.Time) []action { return e.labelledIt(now, err) }, err
 	case check:
 		h := s.check(ctx, a.name)
@@ -209,19 +215,20 @@ func (s *server) restart(ctx context.Context, name partName) (int32, error) {
 	return r.GetPid(), err
 }
 
-func (s *server) apply(ctx context.Context, all []render.Object) error {
+// eachVersion does something with each object, in order, and returns the versions that
+// they have in the cluster.
+func eachVersion(ctx context.Context, timeout time.Duration, all []render.Object, do func(context.Context, render.Object) (string, error)) (string, error) {
+	var versions []string
 	for _, o := range all {
-		if err := s.apply1(ctx, o); err != nil {
-			return err
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		version, err := do(ctx, o)
+		cancel()
+		if err != nil {
+			return "", err
 		}
+		versions = append(versions, version)
 	}
-	return nil
-}
-
-func (s *server) apply1(ctx context.Context, o render.Object) error {
-	ctx, cancel := context.WithTimeout(ctx, actTimeout)
-	defer cancel()
-	return s.cluster.apply(ctx, o)
+	return strings.Join(versions, " "), nil
 }
 
 // check asks a part, or who answers for it, how it is.

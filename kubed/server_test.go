@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,10 +81,13 @@ func TestANodeBecomesReady(t *testing.T) {
 			t.Errorf("%s was started before %s: %v", c.then, c.first, order)
 		}
 	}
-	if !w.labelled() || w.applied() != 6 {
+	if !w.labelled() || w.applied() != 8 {
 		t.Errorf("the cluster is furnished with %d objects; the node is labelled: %v", w.applied(), w.labelled())
 	}
 	w.filesAreThere(t)
+	if text, err := os.ReadFile(filepath.Join(w.files.gives, "pods/cni/10-dactyl.conflist")); err != nil || !strings.Contains(string(text), `"mtu": 1400`) {
+		t.Errorf("the pods' bridge has not the size of the uplink's packets: %v\n%s", err, text)
+	}
 
 	k.stop()
 	before := w.started()
@@ -197,7 +201,7 @@ func newWorld(t *testing.T) *world {
 	}
 	may := map[string][]string{
 		config.Service: {"GetKubernetes"}, etcd.Service: {"GetStatus"}, machine.Service: {"GetVersion", "ListDaemons", "RestartDaemon", "StartProgram", "StopProgram"},
-		network.Service: {"ListAddresses", "ListResolvers"}, pods.Service: {"GetRuntime"}, trust.Service: {"PrepareKubernetes"},
+		network.Service: {"ListAddresses", "ListLinks", "ListResolvers"}, pods.Service: {"GetRuntime"}, trust.Service: {"PrepareKubernetes"},
 	}
 	w.conn = ipctest.Pair(t, may, func(r ipc.Registrar) {
 		config.Register(r, w)
@@ -361,6 +365,10 @@ func (w *world) ListAddresses(context.Context, *network.ListAddressesRequest) (*
 	return &network.ListAddressesResponse{Addresses: []*network.Address{{Link: "eth0", Address: "10.0.2.15/24", Scope: "global", Origin: "dhcp"}}}, nil
 }
 
+func (w *world) ListLinks(context.Context, *network.ListLinksRequest) (*network.ListLinksResponse, error) {
+	return &network.ListLinksResponse{Links: []*network.Link{{Name: "lo", MtuBytes: 65536}, {Name: "eth0", MtuBytes: 1400}}}, nil
+}
+
 func (w *world) ListResolvers(context.Context, *network.ListResolversRequest) (*network.ListResolversResponse, error) {
 	return &network.ListResolversResponse{Addresses: []string{"10.0.2.3"}}, nil
 }
@@ -400,21 +408,30 @@ func (w *world) check(_ context.Context, name partName) error { return w.problem
 
 func (w *world) node(context.Context, string) (nodeIs, error) {
 	if err := w.problem("kubelet"); err != nil {
-		return nodeIs{message: "the kubelet has not registered it yet"}, nil
+		return nodeIs{gone: true, message: "the kubelet has not registered it yet"}, nil
 	}
 	return nodeIs{ready: true, labelled: w.labelled()}, nil
 }
 
-func (w *world) apply(_ context.Context, o render.Object) error {
+func (w *world) apply(_ context.Context, o render.Object) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.objects[o.Path] = true
-	return nil
+	return "1", nil
 }
 
-func (w *world) label(context.Context, string) error {
+func (w *world) version(_ context.Context, o render.Object) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.label1 = true
+	if !w.objects[o.Path] {
+		return "", nil
+	}
+	return "1", nil
+}
+
+func (w *world) label(_ context.Context, _ string, pods netip.Prefix) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.label1 = pods.String() == "10.244.0.0/24"
 	return nil
 }

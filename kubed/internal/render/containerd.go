@@ -69,22 +69,31 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
         SystemdCgroup = false
 `, poddGroup, pauseImage)
 
+// leastMTU is what IPv4 asks of every link.
+const leastMTU = 576
+
 // podNetwork is a bridge with the node's part of the pod network. What leaves it for
 // other networks does so under the node's address.
 func podNetwork(n Node) object {
+	bridge := object{
+		"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+		"ipMasq": true, "ipMasqBackend": "nftables",
+		"ipam": object{
+			"type":    "host-local",
+			"dataDir": "/var/lib/cni/networks",
+			"ranges":  list{list{object{"subnet": n.PodRange().String()}}},
+			"routes":  list{object{"dst": "0.0.0.0/0"}},
+		},
+	}
+	// A pod that sends larger packets than the uplink takes needs an ICMP message to learn
+	// of it, and those are filtered in many networks: its uploads would hang.
+	if n.MTU >= leastMTU {
+		bridge["mtu"] = n.MTU
+	}
 	return object{
 		"cniVersion": "1.0.0", "name": n.Cluster,
 		"plugins": list{
-			object{
-				"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-				"ipMasq": true, "ipMasqBackend": "nftables",
-				"ipam": object{
-					"type":    "host-local",
-					"dataDir": "/var/lib/cni/networks",
-					"ranges":  list{list{object{"subnet": n.podRange().String()}}},
-					"routes":  list{object{"dst": "0.0.0.0/0"}},
-				},
-			},
+			bridge,
 			object{"type": "portmap", "capabilities": object{"portMappings": true}, "backend": "nftables"},
 		},
 	}

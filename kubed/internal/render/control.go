@@ -18,9 +18,7 @@ func controllerManager(n Node) *draft {
 	// program would make tokens that never end.
 	d.fix("service-account-private-key-file", "")
 	d.fix("cluster-name", n.Cluster)
-	d.fix("allocate-node-cidrs", "true")
-	d.fix("cluster-cidr", n.PodNetwork.Masked().String())
-	d.fix("node-cidr-mask-size", strconv.Itoa(n.podRangeBits()))
+	d.fix("allocate-node-cidrs", "false") // kubed gives the node its range: the one that the pods' network has
 	d.fix("service-cluster-ip-range", n.ServiceNetwork.Masked().String())
 	d.set("terminated-pod-gc-threshold", "100")
 	return d

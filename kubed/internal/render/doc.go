@@ -11,7 +11,7 @@
 //	containerd.go     containerd and the pods' network
 //	proxy.go          kube-proxy
 //	coredns.go        CoreDNS
-//	objects.go        what kubed puts into the cluster
+//	objects.go        what kubed puts into the cluster; hostpath.go has one of it
 //
 // # Files
 //

@@ -34,6 +34,7 @@ type Node struct {
 	PodNetwork     netip.Prefix
 	ServiceNetwork netip.Prefix
 	Resolvers      []netip.Addr
+	MTU            int                          // of the link that has Address; 0: not known
 	ExtraArgs      map[string]map[string]string // component → flag without hyphens → value
 }
 
@@ -44,14 +45,12 @@ func (n Node) APIAddress() netip.Addr { return nth(n.ServiceNetwork, 1) }
 // dnsAddress is the tenth, by which pods reach CoreDNS.
 func (n Node) dnsAddress() netip.Addr { return nth(n.ServiceNetwork, 10) }
 
-// podRange is the part of the pod network that is this node's: the first, which the
-// controller-manager gives to a cluster's first node too.
-func (n Node) podRange() netip.Prefix {
-	return netip.PrefixFrom(n.PodNetwork.Masked().Addr(), n.podRangeBits())
+// PodRange is the part of the pod network that is this node's: the first, of 254 pods'
+// addresses. The pods' network and the Node object both have it from here: the
+// controller-manager would give another one to a node that is registered again.
+func (n Node) PodRange() netip.Prefix {
+	return netip.PrefixFrom(n.PodNetwork.Masked().Addr(), max(24, n.PodNetwork.Bits()))
 }
-
-// podRangeBits is a node's share of the pod network: 254 pods' addresses.
-func (n Node) podRangeBits() int { return max(24, n.PodNetwork.Bits()) }
 
 func nth(p netip.Prefix, n int) netip.Addr {
 	a := p.Masked().Addr()

@@ -10,9 +10,9 @@ type Object struct {
 // Admins is the group of those whom trustd certifies as administrators.
 const Admins = "dactyl:admins"
 
-// Objects are who may do what, and the cluster's name server.
+// Objects are who may do what, the cluster's name server, and a warning.
 func Objects(n Node) []Object {
-	return []Object{
+	return append([]Object{
 		// The binding that every cluster has already, with one group more: so all that is
 		// cluster-admin is in one place. Server-side apply sets this list as a whole.
 		binding("cluster-admin", "cluster-admin", group("system:masters"), group(Admins)),
@@ -44,7 +44,7 @@ func Objects(n Node) []Object {
 				object{"name": "dns-tcp", "protocol": "TCP", "port": dnsPort},
 			},
 		}),
-	}
+	}, hostPathWarning()...)
 }
 
 // NodeLabels are those that a kubelet may not give itself.

@@ -9,8 +9,8 @@ func proxy(n Node) *draft {
 	d.fix("cluster-cidr", n.PodNetwork.Masked().String())
 	d.fix("healthz-bind-address", "127.0.0.1:10256")
 	d.fix("metrics-bind-address", "127.0.0.1:10249")
-	// 0 leaves the kernel's connection tracking as it is; setting it takes the right to
-	// write sysctls of the machine.
+	// 0 leaves connection tracking as PID 1 has set it: sizes and timeouts have one owner,
+	// and kube-proxy needs no right to write sysctls of the machine.
 	d.fix("conntrack-max-per-core", "0")
 	d.fix("conntrack-min", "0")
 	d.fix("conntrack-tcp-timeout-established", "0s")

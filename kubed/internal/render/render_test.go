@@ -20,7 +20,7 @@ func home() Node {
 	return Node{
 		Cluster: "home", Name: "dactyl-000002", Address: netip.MustParseAddr("10.0.2.15"),
 		PodNetwork: netip.MustParsePrefix("10.244.0.0/16"), ServiceNetwork: netip.MustParsePrefix("10.96.0.0/16"),
-		Resolvers: []netip.Addr{netip.MustParseAddr("10.0.2.3")},
+		Resolvers: []netip.Addr{netip.MustParseAddr("10.0.2.3")}, MTU: 1500,
 		ExtraArgs: map[string]map[string]string{
 			"kube-apiserver": {"event-ttl": "30m", "v": "2"},
 			"kubelet":        {"max-pods": "30"},
@@ -75,7 +75,7 @@ func story(p Program) string {
 func TestNamesFollowTexts(t *testing.T) {
 	a, b := home(), home()
 	b.Address = netip.MustParseAddr("10.0.2.16")
-	b.Resolvers = nil
+	b.Resolvers, b.MTU = nil, 0
 	before, after := programs(t, a), programs(t, b)
 	for name, same := range map[string]bool{
 		"containerd": true, "kube-controller-manager": true, "kube-scheduler": true, "kube-proxy": true,
@@ -87,6 +87,12 @@ func TestNamesFollowTexts(t *testing.T) {
 	}
 	if text := live(before["kubelet"], "resolv.conf"); text != "nameserver 10.0.2.3\n" || live(after["kubelet"], "resolv.conf") != "" {
 		t.Errorf("pods' resolv.conf does not follow the resolvers: %q", text)
+	}
+	if text := live(before["containerd"], "cni/10-dactyl.conflist"); !strings.Contains(text, `"mtu": 1500`) || strings.Contains(live(after["containerd"], "cni/10-dactyl.conflist"), "mtu") {
+		t.Errorf("the pods' bridge does not follow the uplink's MTU: %s", text)
+	}
+	if text := story(after["coredns"]); !strings.Contains(text, "template ANY ANY . {\n        rcode NXDOMAIN") || strings.Contains(text, "forward") {
+		t.Errorf("without a name server: %s", text)
 	}
 }
 
@@ -207,7 +213,7 @@ func TestKubeletYields(t *testing.T) {
 func TestNetworks(t *testing.T) {
 	n := home()
 	n.PodNetwork, n.ServiceNetwork = netip.MustParsePrefix("10.5.6.7/25"), netip.MustParsePrefix("172.20.255.0/24")
-	if got := n.podRange().String(); got != "10.5.6.0/25" {
+	if got := n.PodRange().String(); got != "10.5.6.0/25" {
 		t.Errorf("the node's part of a small pod network: %s", got)
 	}
 	if got := n.dnsAddress().String(); got != "172.20.255.10" {
