@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -21,7 +22,8 @@ FILE is what "docker save" or "podman save" writes, or a tar of an OCI image lay
 plain or compressed with gzip; - is standard input. It is streamed: the machine
 checks it as it comes, and keeps nothing of an archive that is damaged or cut off.
 
-A pod uses it with imagePullPolicy: IfNotPresent or Never.`
+A pod names it as the archive does. The command prints how; podman, for one, saves
+app:1 as localhost/app:1. It is used with imagePullPolicy: IfNotPresent or Never.`
 
 func loadFlags(f *pflag.FlagSet) {
 	f.String("name", "", "`name` for an archive of one image that has none")
@@ -69,6 +71,13 @@ func loadImage(c *call) error {
 		if err != nil {
 			return err
 		}
+		if c.output == asTable {
+			for _, i := range answer.Images {
+				for _, name := range i.Names {
+					c.note("run it: %s", runCommand(name))
+				}
+			}
+		}
 		return c.show(answer, func() table {
 			t := table{header: []string{"NAME", "ID", "SIZE"}}
 			for _, i := range answer.Images {
@@ -79,6 +88,22 @@ func loadImage(c *call) error {
 			return t
 		})
 	})
+}
+
+// runCommand returns the kubectl command that starts a pod from a loaded image. With
+// the tag latest, Kubernetes asks a registry unless the pod says otherwise.
+func runCommand(name string) string {
+	short := strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/"), "library/")
+	repository, tag := short, ""
+	if at := strings.LastIndexByte(short, ':'); at > strings.LastIndexByte(short, '/') {
+		repository, tag = short[:at], short[at+1:]
+	}
+	pod := strings.Trim(strings.NewReplacer("_", "-", ".", "-").Replace(path.Base(repository)), "-")
+	command := fmt.Sprintf("kubectl run %s --image=%s", pod, short)
+	if tag == "latest" {
+		command += " --image-pull-policy=IfNotPresent"
+	}
+	return command
 }
 
 // archive opens what is to be sent; its size is 0 where it cannot be known.

@@ -15,11 +15,19 @@ import (
 // An archive is what was read from a tar of images: the documents that say what
 // it is, and the digests of everything else, which has been put away.
 type archive struct {
-	layout   []byte            // oci-layout
-	index    []byte            // index.json
-	manifest []byte            // manifest.json, as docker save writes it
-	blobs    map[string]blob   // by path
-	links    map[string]string // path → path
+	layout   []byte          // oci-layout
+	index    []byte          // index.json
+	manifest []byte          // manifest.json, as docker save writes it
+	blobs    map[string]blob // by path
+	digests  map[string]blob // by digest
+	links    map[string]link // by path
+	paths    int             // bytes that blobs and links take in memory, about
+}
+
+// link is a symbolic or hard link of an archive.
+type link struct {
+	dir string // where a relative target begins; empty for a hard link
+	to  string
 }
 
 // blob is one file of an archive.
@@ -34,9 +42,11 @@ type blob struct {
 type put func(size int64, r io.Reader) (digest string, err error)
 
 const (
-	// maxFiles is far more than any image has: the least that docker save ever wrote
-	// was four files for a layer, and a filesystem has at most 127 layers.
-	maxFiles = 4096
+	// maxPaths is how much memory the list of an archive's files may take: an eighth of
+	// podd's. It is enough for 20,000 files, which is some hundred images.
+	maxPaths = 8 << 20
+	// pathBytes is what a file takes in that list besides its path.
+	pathBytes = 320
 	// maxDocument is how large a document may be, which is held in memory: containerd
 	// takes none larger than this from a registry either.
 	maxDocument = 4 << 20
@@ -64,7 +74,7 @@ func (e outside) Unwrap() error { return e.error }
 // readArchive reads a tar, plain or compressed with gzip, to its end. It keeps no
 // more than maxDocument of it at a time.
 func readArchive(from io.Reader, put put) (*archive, error) {
-	a := &archive{blobs: map[string]blob{}, links: map[string]string{}}
+	a := &archive{blobs: map[string]blob{}, digests: map[string]blob{}, links: map[string]link{}}
 	err := a.read(from, put)
 	var elsewhere outside
 	switch {
@@ -86,16 +96,13 @@ func (a *archive) read(from io.Reader, put put) error {
 		return err
 	}
 	tr := tar.NewReader(plain)
-	for n := 0; ; n++ {
+	for {
 		h, err := tr.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
-		}
-		if n == maxFiles {
-			return bad("the archive has more than %d files: no image has", maxFiles)
 		}
 		if err := a.add(h, tr, put); err != nil {
 			return err
@@ -123,15 +130,16 @@ func decompress(from io.Reader) (io.Reader, error) {
 	return r, nil
 }
 
-// add takes one file. Directories and whatever else a tar can hold mean nothing.
+// add takes one file. Directories and other things that a tar can hold mean nothing,
+// and neither do empty files.
 func (a *archive) add(h *tar.Header, r io.Reader, put put) (err error) {
-	name := path.Clean(h.Name)
+	name := inArchive(h.Name)
 	switch {
+	case h.Typeflag == tar.TypeSymlink && path.IsAbs(h.Linkname), h.Typeflag == tar.TypeLink:
+		return a.addLink(name, link{to: h.Linkname})
 	case h.Typeflag == tar.TypeSymlink:
-		a.links[name] = path.Join(path.Dir(name), h.Linkname)
-	case h.Typeflag == tar.TypeLink:
-		a.links[name] = path.Clean(h.Linkname)
-	case h.Typeflag != tar.TypeReg:
+		return a.addLink(name, link{dir: path.Dir(name), to: h.Linkname})
+	case h.Typeflag != tar.TypeReg || h.Size == 0:
 	case name == "oci-layout":
 		a.layout, err = document(h, r)
 	case name == "index.json":
@@ -144,6 +152,23 @@ func (a *archive) add(h *tar.Header, r io.Reader, put put) (err error) {
 	return err
 }
 
+// inArchive returns a path as the archive's root sees it. Whatever the path says, it
+// does not lead out of the archive.
+func inArchive(name string) string { return path.Clean("/" + name)[1:] }
+
+// room accounts for one more path in memory.
+func (a *archive) room(bytes int) error {
+	if a.paths += pathBytes + bytes; a.paths > maxPaths {
+		return bad("the list of the archive's files needs more than %d MiB of memory after %d files: load fewer images at a time", maxPaths>>20, len(a.blobs)+len(a.links))
+	}
+	return nil
+}
+
+func (a *archive) addLink(name string, l link) error {
+	a.links[name] = l
+	return a.room(len(name) + len(l.dir) + len(l.to))
+}
+
 func document(h *tar.Header, r io.Reader) ([]byte, error) {
 	if h.Size > maxDocument {
 		return nil, bad("%s of the archive has %d bytes: at most %d are read", h.Name, h.Size, maxDocument)
@@ -154,8 +179,8 @@ func document(h *tar.Header, r io.Reader) ([]byte, error) {
 }
 
 func (a *archive) addBlob(name string, size int64, r io.Reader, put put) error {
-	if size == 0 {
-		return nil // nothing of an image is empty
+	if err := a.room(len(name)); err != nil {
+		return err
 	}
 	begin := make([]byte, min(size, magicBytes))
 	if _, err := io.ReadFull(r, begin); err != nil {
@@ -165,41 +190,49 @@ func (a *archive) addBlob(name string, size int64, r io.Reader, put put) error {
 	if err != nil {
 		return err
 	}
-	// In an OCI layout a blob's path is its digest.
-	if hex, ok := strings.CutPrefix(name, "blobs/sha256/"); ok && "sha256:"+hex != digest {
+	if claimed := claimedDigest(name); claimed != "" && claimed != digest {
 		return bad("%s of the archive has the digest %s: it is damaged", name, digest)
 	}
-	a.blobs[name] = blob{digest, size, string(begin)}
+	b := blob{digest, size, string(begin)}
+	a.blobs[name], a.digests[digest] = b, b
 	return nil
+}
+
+// claimedDigest returns the digest that a path of an OCI layout stands for, or "".
+// Other names next to the blobs claim nothing: bazel calls layers HEX.tar.gz, and a Mac
+// adds ._HEX and .DS_Store.
+func claimedDigest(name string) string {
+	hex, ok := strings.CutPrefix(name, "blobs/sha256/")
+	if digest := "sha256:" + hex; ok && digestPattern.MatchString(digest) {
+		return digest
+	}
+	return ""
 }
 
 // file returns what is at a path, following links.
 func (a *archive) file(name string) (blob, bool) {
-	name = path.Clean(name)
-	for range 8 {
-		if b, ok := a.blobs[name]; ok {
-			return b, true
-		}
-		to, ok := a.links[name]
-		if !ok {
-			break
-		}
-		name = to
+	const mostLinks = 8
+	return a.follow(inArchive(name), mostLinks)
+}
+
+// follow looks for the target of a link next to the link first. Some programs write
+// targets as the archive's root sees them.
+func (a *archive) follow(name string, links int) (blob, bool) {
+	if b, ok := a.blobs[name]; ok {
+		return b, true
 	}
-	return blob{}, false
+	l, ok := a.links[name]
+	if !ok || links == 0 {
+		return blob{}, false
+	}
+	if b, ok := a.follow(inArchive(path.Join(l.dir, l.to)), links-1); ok {
+		return b, true
+	}
+	return a.follow(inArchive(l.to), links-1)
 }
 
 // byDigest returns what has a digest, wherever it is.
 func (a *archive) byDigest(digest string) (blob, bool) {
-	if hex, ok := strings.CutPrefix(digest, "sha256:"); ok {
-		if b, ok := a.blobs["blobs/sha256/"+hex]; ok {
-			return b, true
-		}
-	}
-	for _, b := range a.blobs {
-		if b.digest == digest {
-			return b, true
-		}
-	}
-	return blob{}, false
+	b, ok := a.digests[digest]
+	return b, ok
 }

@@ -90,16 +90,13 @@ func inNamespace(ctx context.Context) context.Context {
 // leasePrefix marks leases as podd's.
 const leasePrefix = "podd-"
 
-// leaseTime is after how long containerd ends a lease by itself: longer than any
-// upload takes.
-const leaseTime = 12 * time.Hour
-
 // lease keeps what is made with the returned context until end is called, which
-// returns when everything that nothing else refers to is gone.
+// returns when everything that nothing else refers to is gone. The lease has no expiry:
+// containerd measures that by the wall clock, which may move by months while an archive
+// is loaded. A lease that is left behind is ended by endLeases.
 func (c *containerd) lease(ctx context.Context) (leased context.Context, end func() error, err error) {
 	id := leasePrefix + rand.Text()
-	expire := time.Now().Add(leaseTime).Format(time.RFC3339)
-	if _, err := c.leases.Create(ctx, &leasesapi.CreateRequest{ID: id, Labels: map[string]string{"containerd.io/gc.expire": expire}}); err != nil {
+	if _, err := c.leases.Create(ctx, &leasesapi.CreateRequest{ID: id}); err != nil {
 		return nil, nil, fmt.Errorf("make a lease: %w", err)
 	}
 	return metadata.AppendToOutgoingContext(ctx, "containerd-lease", id), func() error { return c.endLease(ctx, id) }, nil

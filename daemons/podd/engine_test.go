@@ -82,8 +82,9 @@ func tellRoom(lines []string) (string, error) {
 }
 
 // tellArchive reads "PATH TEXT" for each file and "PATH => PATH" for a link; "called
-// NAME" is the caller's. In texts, {PATH} stands for the digest and size of another
-// file, as in a descriptor.
+// NAME" is the caller's. {PATH} stands for the digest and size of another file, as in a
+// descriptor, {digest PATH} for the digest alone, {hex PATH}, and in a path {hex:PATH},
+// for the digest without "sha256:".
 func tellArchive(lines []string) (string, error) {
 	name := ""
 	var entries []entry
@@ -93,6 +94,9 @@ func tellArchive(lines []string) (string, error) {
 		for other, is := range texts {
 			text = strings.ReplaceAll(text, "{"+other+"}", fmt.Sprintf(`"digest":%q,"size":%d`, digestOf([]byte(is)), len(is)))
 			text = strings.ReplaceAll(text, "{digest "+other+"}", digestOf([]byte(is)))
+			hex := strings.TrimPrefix(digestOf([]byte(is)), "sha256:")
+			text = strings.ReplaceAll(text, "{hex "+other+"}", hex)
+			path = strings.ReplaceAll(path, "{hex:"+other+"}", hex)
 		}
 		switch to, link := strings.CutPrefix(text, "=> "); {
 		case path == "called":
@@ -111,7 +115,7 @@ func tellArchive(lines []string) (string, error) {
 		return digestOf(data), err
 	})
 	if err != nil {
-		return "", err
+		return "", bad("%s", readable(err.Error(), texts))
 	}
 	all, err := a.images(name, func(b blob) ([]byte, error) { return []byte(blobs[b.digest]), nil })
 	if err != nil {
@@ -132,6 +136,9 @@ func tellArchive(lines []string) (string, error) {
 func readable(text string, files map[string]string) string {
 	for name, is := range files {
 		text = strings.ReplaceAll(text, digestOf([]byte(is)), name)
+	}
+	for name, is := range files {
+		text = strings.ReplaceAll(text, strings.TrimPrefix(digestOf([]byte(is)), "sha256:"), "{hex:"+name+"}")
 	}
 	return text
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -88,11 +89,13 @@ type reader func(blob) ([]byte, error)
 func (a *archive) images(name string, read reader) ([]image, error) {
 	var all []image
 	var err error
-	switch {
+	switch dir := a.folder(); {
 	case a.layout != nil && a.index != nil:
 		all, err = a.ofLayout(read)
 	case a.manifest != nil:
 		all, err = a.ofDocker(read)
+	case dir != "":
+		return nil, bad("the archive has its image in the folder %s: pack the folder's contents (tar -C %s -cf image.tar .)", dir, dir)
 	default:
 		return nil, bad("this is neither what docker save writes nor an OCI image layout: the archive has no manifest.json, and not both oci-layout and index.json")
 	}
@@ -100,6 +103,21 @@ func (a *archive) images(name string, read reader) ([]image, error) {
 		return nil, err
 	}
 	return all, call(all, name)
+}
+
+// folder returns the folder of the archive in which an image is that should be at its
+// root, or "".
+func (a *archive) folder() string {
+	var all []string
+	for name := range a.blobs {
+		if base := path.Base(name); base == "index.json" || base == "manifest.json" {
+			all = append(all, path.Dir(name))
+		}
+	}
+	if all == nil {
+		return ""
+	}
+	return slices.Min(all)
 }
 
 // call gives the images their names.
@@ -112,27 +130,66 @@ func call(all []image, name string) error {
 	case name != "":
 		all[0].names = []string{name}
 	}
+	given := map[string]string{} // name → image
 	for i := range all {
-		if len(all[i].names) == 0 {
-			return bad("the archive does not say what image %s is called: give it a name", all[i].config.Digest)
+		full, err := fullNames(all[i].names)
+		if err != nil {
+			return err
 		}
-		var full []string
-		for _, n := range all[i].names {
-			f, err := fullName(n)
-			if err != nil {
-				return err
+		id := all[i].config.Digest
+		if len(full) == 0 {
+			return bad("the archive does not say what image %s is called: give it a name", id)
+		}
+		for _, n := range full {
+			if other := given[n]; other != "" && other != id {
+				return bad("the archive calls two images %s: %s and %s", n, other, id)
 			}
-			full = append(full, f)
+			given[n] = id
 		}
-		slices.Sort(full)
-		all[i].names = slices.Compact(full)
+		all[i].names = full
 	}
 	return nil
+}
+
+// fullNames returns the names in full, each once. What names an image by its digest
+// alone is left out.
+func fullNames(names []string) ([]string, error) {
+	var full []string
+	for _, n := range names {
+		if n = withoutDigest(n); n == "" {
+			continue
+		}
+		f, err := fullName(n)
+		if err != nil {
+			return nil, err
+		}
+		full = append(full, f)
+	}
+	slices.Sort(full)
+	return slices.Compact(full), nil
+}
+
+// withoutDigest returns what a name says besides the digest: app:1 of
+// app:1@sha256:HEX. Where nothing is left that names one image, it returns "".
+func withoutDigest(name string) string {
+	before, digest, cut := strings.Cut(name, "@")
+	switch {
+	case digestPattern.MatchString(name), digestPattern.MatchString("sha256:" + name):
+		return ""
+	case !cut || !digestPattern.MatchString(digest):
+		return name
+	case strings.Contains(before[strings.LastIndexByte(before, '/')+1:], ":"):
+		return before
+	}
+	return ""
 }
 
 // fullName turns a short name into the one that the kubelet uses: busybox is
 // docker.io/library/busybox:latest.
 func fullName(name string) (string, error) {
+	if digestPattern.MatchString(name) {
+		return "", bad("%q is an image's digest: a name with a tag is wanted", name)
+	}
 	named, err := reference.ParseDockerRef(name)
 	if err != nil {
 		return "", bad("%q is not an image's name: %v", name, err)
@@ -165,6 +222,9 @@ func (a *archive) ofDocker(read reader) ([]image, error) {
 	}
 	if err := decode("manifest.json", a.manifest, &list); err != nil {
 		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, bad("manifest.json of the archive lists no image: kaniko writes it so without --destination; build again with --destination NAME:TAG (and --no-push)")
 	}
 	var all []image
 	for _, entry := range list {
@@ -254,13 +314,13 @@ func (a *archive) ofLayout(read reader) ([]image, error) {
 	return out, nil
 }
 
-// nameOf returns what a descriptor says of its image's name. A tag alone names
-// nothing.
+// nameOf returns what a descriptor says of its image's name. Neither a tag alone nor a
+// digest alone names an image.
 func nameOf(d descriptor) string {
-	if name := d.Annotations[annotationName]; name != "" {
+	if name := withoutDigest(d.Annotations[annotationName]); name != "" {
 		return name
 	}
-	if ref := d.Annotations[annotationRef]; strings.ContainsAny(ref, "/:") {
+	if ref := withoutDigest(d.Annotations[annotationRef]); strings.ContainsAny(ref, "/:") {
 		return ref
 	}
 	return ""
@@ -353,6 +413,8 @@ func decode(name string, text []byte, into any) error {
 func (a *archive) find(d descriptor) (blob, error) {
 	b, ok := a.byDigest(d.Digest)
 	switch {
+	case !digestPattern.MatchString(d.Digest):
+		return b, bad("the archive refers to %q, which is no SHA-256 digest", d.Digest)
 	case !ok:
 		return b, bad("the archive lacks %s, which it refers to", d.Digest)
 	case b.size != d.Size:
