@@ -22,11 +22,15 @@ FILE is what "docker save" or "podman save" writes, or a tar of an OCI image lay
 plain or compressed with gzip; - is standard input. It is streamed: the machine
 checks it as it comes, and keeps nothing of an archive that is damaged or cut off.
 
+The image stays until "dactyl image remove". A name that stands for another image is
+refused without --replace: give each version its own tag.
+
 A pod names it as the archive does. The command prints how; podman, for one, saves
 app:1 as localhost/app:1. It is used with imagePullPolicy: IfNotPresent or Never.`
 
 func loadFlags(f *pflag.FlagSet) {
 	f.String("name", "", "`name` for an archive of one image that has none")
+	f.Bool("replace", false, "let names that stand for other images stand for these (takes an admin)")
 }
 
 // showImages lists an image once for each of its names.
@@ -38,17 +42,28 @@ func showImages(c *call, r *pods.ListImagesResponse) error {
 }
 
 func imageTable(r *pods.ListImagesResponse) table {
-	t := table{header: []string{"NAME", "ID", "SIZE", "SYSTEM"}}
+	t := table{header: []string{"NAME", "ID", "SIZE", "FROM"}}
 	for _, i := range r.Images {
 		names := i.Names
 		if len(names) == 0 {
 			names = []string{""}
 		}
 		for _, name := range names {
-			t.add(name, shortID(i.Id), size(i.SizeBytes), yes(i.System))
+			t.add(name, shortID(i.Id), size(i.SizeBytes), imageOrigin(i))
 		}
 	}
 	return t
+}
+
+// imageOrigin says where an image came from, and with it what removes it.
+func imageOrigin(i *pods.Image) string {
+	switch {
+	case i.System:
+		return "system"
+	case i.Loaded:
+		return "load"
+	}
+	return "pull"
 }
 
 // shortID is enough of a digest to name an image on one machine.
@@ -132,7 +147,11 @@ func (c *call) archive(path string) (*os.File, int64, error) {
 }
 
 func (c *call) sendImage(s *session, from io.Reader, total int64) (*pods.LoadImageResponse, error) {
-	up, err := pods.NewClient(s).LoadImage(c.ctx)
+	load := pods.NewClient(s).LoadImage
+	if c.isSet("replace") {
+		load = pods.NewClient(s).ReplaceImage
+	}
+	up, err := load(c.ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -300,13 +300,22 @@ func (fakePods) ListPods(context.Context, *pods.ListPodsRequest) (*pods.ListPods
 
 func (fakePods) ListImages(context.Context, *pods.ListImagesRequest) (*pods.ListImagesResponse, error) {
 	return &pods.ListImagesResponse{DiskFreeBytes: 3 << 30, Images: []*pods.Image{
-		{Id: "sha256:0123456789abcdef", Names: []string{"docker.io/library/app:1", "docker.io/library/app:latest"}, SizeBytes: 4 << 20},
+		{Id: "sha256:0123456789abcdef", Names: []string{"docker.io/library/app:1", "docker.io/library/app:latest"}, SizeBytes: 4 << 20, Loaded: true},
 		{Id: "sha256:fedcba9876543210", Names: []string{"registry.k8s.io/pause:3.10.1"}, SizeBytes: 5752, System: true},
 		{Id: "sha256:00", SizeBytes: 1},
 	}}, nil
 }
 
-func (fakePods) LoadImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+func (f fakePods) LoadImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+	return f.take(from, "docker.io/library/app:2")
+}
+
+func (f fakePods) ReplaceImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+	return f.take(from, "docker.io/library/replaced:1")
+}
+
+// take takes an archive, whose one image is called otherwise unless the header says.
+func (fakePods) take(from ipc.Receiver[*pods.LoadImageRequest], otherwise string) (*pods.LoadImageResponse, error) {
 	head, err := from.Recv()
 	if err != nil {
 		return nil, err
@@ -333,7 +342,7 @@ func (fakePods) LoadImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRe
 	}
 	name := head.Header.Name
 	if name == "" {
-		name = "docker.io/library/app:2"
+		name = otherwise
 	}
 	return &pods.LoadImageResponse{Images: []*pods.LoadedImage{{Id: "sha256:abcdef0123456789", Names: []string{name}, SizeBytes: uint64(len(archive))}}}, nil
 }

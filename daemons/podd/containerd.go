@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,10 @@ const (
 	snapshotter = "overlayfs"
 	pinnedLabel = "io.cri-containerd.pinned"
 	pinnedValue = "pinned"
+	// loadedLabel marks the names that a person has given to an image. They are pinned,
+	// so that the kubelet does not collect the image, but a person may remove them.
+	loadedLabel = "dactyl.invalid/loaded"
+	loadedValue = "yes"
 )
 
 const (
@@ -335,21 +340,40 @@ func (c *containerd) pointing(ctx context.Context, name string) (pointing, error
 	return pointing{name, found.GetImage()}, nil
 }
 
+// errTaken says that a name stands for another image.
+var errTaken = errors.New("it stands for another image")
+
 // name makes a name stand for target. The kubelet's part of containerd learns of it
-// by an event.
-func (c *containerd) name(ctx context.Context, name string, target descriptor, labels map[string]string) error {
+// by an event. Unless replace is set, a name that stands for another target is left
+// alone and the error is errTaken.
+func (c *containerd) name(ctx context.Context, name string, target descriptor, labels map[string]string, replace bool) error {
 	is := &imagesapi.Image{
 		Name: name, Labels: labels,
 		Target: &types.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size},
 	}
 	_, err := c.images.Create(ctx, &imagesapi.CreateImageRequest{Image: is})
 	if status.Code(err) == codes.AlreadyExists {
-		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: is, UpdateMask: maskOf(labels)})
+		err = c.rename(ctx, is, replace)
 	}
 	if err != nil {
 		return fmt.Errorf("name %s %s: %w", target.Digest, name, err)
 	}
 	return nil
+}
+
+// rename makes an existing name stand for what is says.
+func (c *containerd) rename(ctx context.Context, is *imagesapi.Image, replace bool) error {
+	if !replace {
+		found, err := c.images.Get(ctx, &imagesapi.GetImageRequest{Name: is.Name})
+		if err != nil {
+			return err
+		}
+		if found.Image.Target.Digest != is.Target.Digest {
+			return errTaken
+		}
+	}
+	_, err := c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: is, UpdateMask: maskOf(is.Labels)})
+	return err
 }
 
 // maskOf names what an image's update changes: its target and labels.
@@ -369,7 +393,7 @@ func (c *containerd) restore(ctx context.Context, p pointing) error {
 	if p.before == nil {
 		_, err = c.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: p.name})
 	} else {
-		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: p.before, UpdateMask: maskOf(nil)})
+		_, err = c.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: p.before, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"target", "labels"}}})
 	}
 	if err != nil && status.Code(err) != codes.NotFound {
 		return fmt.Errorf("take the name %s back: %w", p.name, err)
@@ -386,14 +410,41 @@ func (c *containerd) picture(ctx context.Context, name string) (*cri.Image, erro
 	return found.Image, nil
 }
 
+// keptNames are the names that the kubelet must not collect: true for those that a
+// person has given, false for the system's.
+func (c *containerd) keptNames(ctx context.Context) (map[string]bool, error) {
+	pinned := fmt.Sprintf("labels.%q==%s", pinnedLabel, pinnedValue)
+	found, err := c.images.List(ctx, &imagesapi.ListImagesRequest{Filters: []string{pinned}})
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	names := map[string]bool{}
+	for _, i := range found.Images {
+		names[i.Name] = i.Labels[loadedLabel] == loadedValue
+	}
+	return names, nil
+}
+
+// origin tells whether one of an image's names is the system's, and whether one is a
+// person's.
+func origin(i *cri.Image, kept map[string]bool) (system, loaded bool) {
+	for _, name := range slices.Concat(i.GetRepoTags(), i.GetRepoDigests()) {
+		if byPerson, ok := kept[name]; ok {
+			system, loaded = system || !byPerson, loaded || byPerson
+		}
+	}
+	return system, loaded
+}
+
 const (
 	// seenTimeout is how long the kubelet's part may take to see a new name.
 	seenTimeout = 10 * time.Second
 	seenEvery   = 20 * time.Millisecond
 )
 
-// seen waits until the kubelet finds the image id under a name.
-func (c *containerd) seen(ctx context.Context, name, id string) error {
+// seen waits until the kubelet finds the image id under a name, and finds it pinned if
+// it is to be.
+func (c *containerd) seen(ctx context.Context, name, id string, pinned bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, seenTimeout, errors.New("it is not shown to the kubelet"))
 	defer cancel()
 	for {
@@ -401,7 +452,7 @@ func (c *containerd) seen(ctx context.Context, name, id string) error {
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		if p.GetId() == id {
+		if p.GetId() == id && (p.GetPinned() || !pinned) {
 			return nil
 		}
 		select {

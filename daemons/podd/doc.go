@@ -23,6 +23,11 @@
 // learns of an image by an event; the answer waits until it has. So a pod with
 // imagePullPolicy Never can be made at once.
 //
+// A name with a tag that a person has given is pinned: the kubelet does not collect its
+// image. LoadImage, which an operator may call, gives new names only. That a name stands
+// for another image takes ReplaceImage and an admin: the next start of a privileged pod
+// may run it.
+//
 // While it loads, storaged is asked five times a second how full the disk is: nothing is
 // loaded into the part that the kubelet keeps free by ending pods.
 //

@@ -72,6 +72,42 @@ func tell(t *testing.T, path string, teller func([]string) (string, error)) {
 	finish(n)
 }
 
+// A name that a person gave marks the image as loaded, one of the system's as the
+// system's, whatever else it is called.
+func TestOrigin(t *testing.T) {
+	kept := map[string]bool{"pause:1": false, "app:1": true}
+	for _, c := range []struct {
+		names          []string
+		system, loaded bool
+	}{
+		{nil, false, false},
+		{[]string{"pulled:1"}, false, false},
+		{[]string{"pulled:1", "app:1"}, false, true},
+		{[]string{"pause:1"}, true, false},
+		{[]string{"app:1", "pause:1"}, true, true},
+	} {
+		system, loaded := origin(&cri.Image{RepoTags: c.names}, kept)
+		if system != c.system || loaded != c.loaded {
+			t.Errorf("%q: system %v, loaded %v", c.names, system, loaded)
+		}
+	}
+}
+
+// What a person loads is pinned by its tags alone: a digest never moves, and would keep
+// an image that has been replaced.
+func TestLabelsOfLoadedNames(t *testing.T) {
+	var person loading
+	if l := person.labels("docker.io/library/app:1"); l[pinnedLabel] != pinnedValue || l[loadedLabel] != loadedValue {
+		t.Errorf("%v", l)
+	}
+	if l := person.labels("docker.io/library/app@" + digestOf(nil)); len(l) != 0 {
+		t.Errorf("%v", l)
+	}
+	if l := (loading{system: true}).labels("dactyl.invalid/pause:1"); l[pinnedLabel] != pinnedValue || l[loadedLabel] != "" {
+		t.Errorf("%v", l)
+	}
+}
+
 func tellName(lines []string) (string, error) { return fullName(lines[0]) }
 func tellKey(lines []string) (string, error)  { return imageKey(lines[0]) }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -17,10 +18,23 @@ import (
 
 // loading is one archive on its way into containerd.
 type loading struct {
-	c      *containerd
-	name   string            // for its one image; empty: the archive's names
-	labels map[string]string // of the names it makes
-	system bool              // it may take names that belong to the system
+	c       *containerd
+	name    string // for its one image; empty: the archive's names
+	replace bool   // names that stand for other images move to the archive's
+	system  bool   // the images are the system's
+}
+
+// labels returns the labels of a name that the load makes. Where a person loads an image,
+// its names with a tag are kept, but not those with a digest: they never move, and would
+// keep an image whose name has moved to the next.
+func (l loading) labels(name string) map[string]string {
+	switch {
+	case l.system:
+		return map[string]string{pinnedLabel: pinnedValue, loadedLabel: ""}
+	case strings.Contains(name, "@"):
+		return nil
+	}
+	return map[string]string{pinnedLabel: pinnedValue, loadedLabel: loadedValue}
 }
 
 // load reads an archive and returns its images, which pods can then be started
@@ -53,7 +67,7 @@ func (l loading) load(ctx context.Context, from io.Reader) (all []image, err err
 // prepare does everything but the naming.
 func (l loading) prepare(ctx context.Context, i *image) error {
 	for _, name := range i.names {
-		if err := l.mayTake(ctx, name); err != nil {
+		if err := l.mayTake(ctx, name, i); err != nil {
 			return err
 		}
 	}
@@ -94,10 +108,14 @@ func (l loading) names(ctx context.Context, all []image) (err error) {
 			before = append(before, p)
 		}
 		for _, name := range i.references() {
-			if err := l.c.name(ctx, name, i.target, l.labels); err != nil {
+			labels := l.labels(name)
+			switch err := l.c.name(ctx, name, i.target, labels, l.moves(ctx, name, i)); {
+			case errors.Is(err, errTaken):
+				return taken(name)
+			case err != nil:
 				return err
 			}
-			if err := l.c.seen(ctx, name, i.config.Digest); err != nil {
+			if err := l.c.seen(ctx, name, i.config.Digest, labels[pinnedLabel] != ""); err != nil {
 				return err
 			}
 		}
@@ -105,8 +123,9 @@ func (l loading) names(ctx context.Context, all []image) (err error) {
 	return nil
 }
 
-// mayTake refuses the names of what the system cannot do without.
-func (l loading) mayTake(ctx context.Context, name string) error {
+// mayTake refuses the names of what the system cannot do without, and those of other
+// images unless they are to move.
+func (l loading) mayTake(ctx context.Context, name string, i *image) error {
 	if l.system {
 		return nil
 	}
@@ -114,10 +133,32 @@ func (l loading) mayTake(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if p.GetPinned() {
+	kept, err := l.c.keptNames(ctx)
+	if err != nil {
+		return err
+	}
+	if system, _ := origin(p, kept); system {
 		return status.Errorf(codes.FailedPrecondition, "%s belongs to the system: give the image another name", name)
 	}
+	if !l.replace && p != nil && p.Id != i.config.Digest {
+		return taken(name)
+	}
 	return nil
+}
+
+// moves tells whether a name may move to the image i from what it stands for. From the
+// same image in another wrapping, as a registry and an archive have it, it may always:
+// pods run the same.
+func (l loading) moves(ctx context.Context, name string, i image) bool {
+	if l.system || l.replace {
+		return true
+	}
+	p, err := l.c.picture(ctx, name)
+	return err == nil && p.GetId() == i.config.Digest
+}
+
+func taken(name string) error {
+	return status.Errorf(codes.FailedPrecondition, "%s stands for another image: give this one another tag, or have an admin replace that one (dactyl image load --replace)", name)
 }
 
 const (
@@ -182,7 +223,7 @@ func importFile(ctx context.Context, c *containerd, path string, log *slog.Logge
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	all, err := loading{c: c, labels: map[string]string{pinnedLabel: pinnedValue}, system: true}.load(ctx, f)
+	all, err := loading{c: c, system: true}.load(ctx, f)
 	for _, i := range all {
 		log.Info("image imported", "name", i.names[0], "digest", i.target.Digest)
 	}
@@ -220,7 +261,7 @@ func (c *containerd) has(ctx context.Context, name string, i image) (bool, error
 		return false, err
 	}
 	chain := chainIDs(i.diffIDs)
-	if p.before.Target.Digest != i.target.Digest || p.before.Labels[pinnedLabel] != pinnedValue {
+	if p.before.Target.Digest != i.target.Digest || p.before.Labels[pinnedLabel] != pinnedValue || p.before.Labels[loadedLabel] == loadedValue {
 		return false, nil
 	}
 	return c.unpacked(ctx, chain[len(chain)-1])

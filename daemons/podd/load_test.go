@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
 	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/pods"
@@ -39,7 +37,7 @@ func podd(t *testing.T, c *containerd, d *disk) pods.Client {
 	t.Helper()
 	below := ipctest.Pair(t, map[string][]string{storage.Service: {"ListMounts"}}, func(r ipc.Registrar) { storage.Register(r, d) })
 	s := newServer(c, storage.NewClient(below), discard)
-	may := map[string][]string{pods.Service: {"GetRuntime", "ListPods", "ListImages", "LoadImage", "RemoveImage"}}
+	may := map[string][]string{pods.Service: {"GetRuntime", "ListPods", "ListImages", "LoadImage", "ReplaceImage", "RemoveImage"}}
 	return pods.NewClient(ipctest.Pair(t, may, func(r ipc.Registrar) { pods.Register(r, s) }))
 }
 
@@ -49,6 +47,11 @@ func send(ctx context.Context, client pods.Client, header *pods.LoadImageHeader,
 	if err != nil {
 		return nil, err
 	}
+	return sendOn(up, header, archive)
+}
+
+func sendOn(up *ipc.Upload[*pods.LoadImageRequest, *pods.LoadImageResponse], header *pods.LoadImageHeader, archive io.Reader) (*pods.LoadImageResponse, error) {
+	var err error
 	err = up.Send(&pods.LoadImageRequest{Header: header})
 	for chunk := make([]byte, 64<<10); err == nil; {
 		var n int
@@ -157,6 +160,11 @@ func TestImagesOfEveryKindAreLoaded(t *testing.T) {
 	listed, err := client.ListImages(t.Context(), &pods.ListImagesRequest{})
 	if err != nil || len(listed.Images) != 11 || listed.DiskFreeBytes == 0 {
 		t.Errorf("%v, %v", listed, err)
+	}
+	for _, i := range listed.Images {
+		if !i.Loaded || i.System {
+			t.Errorf("the kubelet would collect it, or a person cannot remove it: %v", i)
+		}
 	}
 
 	// Everything outlives containerd and podd.
@@ -348,31 +356,55 @@ func TestTheSystemsImagesAreThere(t *testing.T) {
 	}
 }
 
-func TestANameMovesToTheNewImage(t *testing.T) {
+// An operator cannot make a name stand for another image: a privileged pod may name it.
+func TestANameMovesOnlyWhereItIsReplaced(t *testing.T) {
 	p := startContainerd(t)
 	client := podd(t, p.c, roomy())
-	ids := map[string]bool{}
-	for _, mark := range []string{"old", "new"} {
-		r, err := upload1(t, client, "", small(mark).docker("moving"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids[r.Images[0].Id] = true
-		got, err := p.c.picture(t.Context(), "docker.io/library/moving:latest")
-		if err != nil || got.GetId() != r.Images[0].Id {
-			t.Errorf("%v, %v", got, err)
-		}
+	if _, err := upload1(t, client, "", small("old").docker("moving")); err != nil {
+		t.Fatal(err)
+	}
+	const name = "docker.io/library/moving:latest"
+	old, err := p.c.picture(t.Context(), name)
+	if err != nil || !old.GetPinned() {
+		t.Fatalf("what a person loaded is not kept: %v, %v", old, err)
+	}
+	before := p.inventory()
+	if _, err := upload1(t, client, "", small("new").docker("other:1", "moving")); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("a name moved: %v", err)
+	}
+	if after := p.inventory(); after != before {
+		t.Errorf("left over:\n%s\nbefore:\n%s", after, before)
+	}
+	// The same image in another wrapping is no other image.
+	if _, err := upload1(t, client, "", small("old").oci(annotationName, "moving")); err != nil {
+		t.Errorf("the same image as a layout: %v", err)
+	}
+
+	up, err := client.ReplaceImage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := sendOn(up, &pods.LoadImageHeader{}, bytes.NewReader(small("new").docker("moving")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.c.picture(t.Context(), name)
+	if err != nil || got.GetId() != r.Images[0].Id || !got.GetPinned() {
+		t.Errorf("%v, %v", got, err)
 	}
 	// The old one is there without a name, as after a pull; the kubelet collects it.
-	listed, err := p.c.cri.ListImages(t.Context(), &cri.ListImagesRequest{})
-	if err != nil || len(listed.Images) != 2 {
-		t.Errorf("%v, %v", listed, err)
+	left, err := p.c.picture(t.Context(), old.Id)
+	if err != nil || left.GetPinned() {
+		t.Errorf("the old image: %v, %v", left, err)
 	}
-	for _, i := range listed.GetImages() {
-		delete(ids, i.Id)
+	listed, err := client.ListImages(t.Context(), &pods.ListImagesRequest{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(ids) != 0 {
-		t.Errorf("not there: %v", slices.Collect(maps.Keys(ids)))
+	for _, i := range listed.Images {
+		if want := i.Id != old.Id; i.System || i.Loaded != want {
+			t.Errorf("%v", i)
+		}
 	}
 }
 

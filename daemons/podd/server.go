@@ -82,6 +82,10 @@ func (s *server) ListImages(ctx context.Context, _ *pods.ListImagesRequest) (*po
 	if err != nil {
 		return nil, answer(err)
 	}
+	kept, err := s.c.keptNames(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
 	v, err := s.volume(ctx)
 	if err != nil {
 		return nil, err
@@ -90,7 +94,8 @@ func (s *server) ListImages(ctx context.Context, _ *pods.ListImagesRequest) (*po
 	for _, i := range found.Images {
 		slices.Sort(i.RepoTags)
 		slices.Sort(i.RepoDigests)
-		r.Images = append(r.Images, &pods.Image{Id: i.Id, Names: i.RepoTags, Digests: i.RepoDigests, SizeBytes: i.Size, System: i.Pinned})
+		system, loaded := origin(i, kept)
+		r.Images = append(r.Images, &pods.Image{Id: i.Id, Names: i.RepoTags, Digests: i.RepoDigests, SizeBytes: i.Size, System: system, Loaded: loaded})
 	}
 	slices.SortFunc(r.Images, func(a, b *pods.Image) int {
 		return cmp.Or(slices.Compare(a.Names, b.Names), cmp.Compare(a.Id, b.Id))
@@ -124,7 +129,12 @@ func (s *server) RemoveImage(ctx context.Context, r *pods.RemoveImageRequest) (*
 		return nil, answer(err)
 	case image == nil:
 		return nil, status.Errorf(codes.NotFound, "there is no image %s", name)
-	case image.Pinned:
+	}
+	kept, err := s.c.keptNames(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	if system, _ := origin(image, kept); system {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s belongs to the system: no pod starts without it", name)
 	}
 	sandboxes, containers, err := s.c.both(ctx)

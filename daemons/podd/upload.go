@@ -15,6 +15,15 @@ import (
 
 // LoadImage implements pods.Server.
 func (s *server) LoadImage(ctx context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+	return s.upload(ctx, from, false)
+}
+
+// ReplaceImage implements pods.Server.
+func (s *server) ReplaceImage(ctx context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+	return s.upload(ctx, from, true)
+}
+
+func (s *server) upload(ctx context.Context, from ipc.Receiver[*pods.LoadImageRequest], replace bool) (*pods.LoadImageResponse, error) {
 	first, err := from.Recv()
 	switch {
 	case err == io.EOF || err == nil && (first.Header == nil || len(first.Chunk) > 0):
@@ -39,7 +48,7 @@ func (s *server) LoadImage(ctx context.Context, from ipc.Receiver[*pods.LoadImag
 	defer stop()
 	began := time.Now()
 	u := &upload{from: from, announced: first.Header.SizeBytes}
-	images, err := loading{c: s.c, name: name}.load(ctx, u)
+	images, err := loading{c: s.c, name: name, replace: replace}.load(ctx, u)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = status.FromContextError(ctx.Err()).Err()

@@ -491,6 +491,7 @@ type Image struct {
 	Digests       []string               `protobuf:"bytes,3,rep,name=digests,proto3" json:"digests,omitempty"`                       // docker.io/library/busybox@sha256:…
 	SizeBytes     uint64                 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"` // as it was transferred: its layers are compressed
 	System        bool                   `protobuf:"varint,5,opt,name=system,proto3" json:"system,omitempty"`                        // it belongs to the system and cannot be removed
+	Loaded        bool                   `protobuf:"varint,6,opt,name=loaded,proto3" json:"loaded,omitempty"`                        // a person loaded it: it stays until RemoveImage, while images that were pulled are collected when the disk fills
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,6 +557,13 @@ func (x *Image) GetSizeBytes() uint64 {
 func (x *Image) GetSystem() bool {
 	if x != nil {
 		return x.System
+	}
+	return false
+}
+
+func (x *Image) GetLoaded() bool {
+	if x != nil {
+		return x.Loaded
 	}
 	return false
 }
@@ -899,14 +907,15 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"\x11ListImagesRequest\"k\n" +
 	"\x12ListImagesResponse\x12-\n" +
 	"\x06images\x18\x01 \x03(\v2\x15.dactyl.pods.v1.ImageR\x06images\x12&\n" +
-	"\x0fdisk_free_bytes\x18\x02 \x01(\x04R\rdiskFreeBytes\"~\n" +
+	"\x0fdisk_free_bytes\x18\x02 \x01(\x04R\rdiskFreeBytes\"\x96\x01\n" +
 	"\x05Image\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x18\n" +
 	"\adigests\x18\x03 \x03(\tR\adigests\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\x12\x16\n" +
-	"\x06system\x18\x05 \x01(\bR\x06system\"a\n" +
+	"\x06system\x18\x05 \x01(\bR\x06system\x12\x16\n" +
+	"\x06loaded\x18\x06 \x01(\bR\x06loaded\"a\n" +
 	"\x10LoadImageRequest\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1f.dactyl.pods.v1.LoadImageHeaderR\x06header\x12\x14\n" +
 	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"D\n" +
@@ -925,15 +934,16 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"\x12RemoveImageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"+\n" +
 	"\x13RemoveImageResponse\x12\x14\n" +
-	"\x05names\x18\x01 \x03(\tR\x05names2\xe9\x03\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names2\xc8\x04\n" +
 	"\x04Pods\x12W\n" +
 	"\n" +
 	"GetRuntime\x12!.dactyl.pods.v1.GetRuntimeRequest\x1a\x17.dactyl.pods.v1.Runtime\"\r\x8a\x91$\x06reader\x90\x02\x01\x12\\\n" +
 	"\bListPods\x12\x1f.dactyl.pods.v1.ListPodsRequest\x1a .dactyl.pods.v1.ListPodsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12b\n" +
 	"\n" +
 	"ListImages\x12!.dactyl.pods.v1.ListImagesRequest\x1a\".dactyl.pods.v1.ListImagesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12`\n" +
-	"\tLoadImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\f\x8a\x91$\boperator(\x01\x12d\n" +
-	"\vRemoveImage\x12\".dactyl.pods.v1.RemoveImageRequest\x1a#.dactyl.pods.v1.RemoveImageResponse\"\f\x8a\x91$\boperatorB&Z$github.com/dactyl-os/dactyl/ipc/podsb\x06proto3"
+	"\tLoadImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\f\x8a\x91$\boperator(\x01\x12`\n" +
+	"\fReplaceImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\t\x8a\x91$\x05admin(\x01\x12a\n" +
+	"\vRemoveImage\x12\".dactyl.pods.v1.RemoveImageRequest\x1a#.dactyl.pods.v1.RemoveImageResponse\"\t\x8a\x91$\x05adminB&Z$github.com/dactyl-os/dactyl/ipc/podsb\x06proto3"
 
 var (
 	file_ipc_pods_pods_proto_rawDescOnce sync.Once
@@ -975,14 +985,16 @@ var file_ipc_pods_pods_proto_depIdxs = []int32{
 	2,  // 6: dactyl.pods.v1.Pods.ListPods:input_type -> dactyl.pods.v1.ListPodsRequest
 	6,  // 7: dactyl.pods.v1.Pods.ListImages:input_type -> dactyl.pods.v1.ListImagesRequest
 	9,  // 8: dactyl.pods.v1.Pods.LoadImage:input_type -> dactyl.pods.v1.LoadImageRequest
-	13, // 9: dactyl.pods.v1.Pods.RemoveImage:input_type -> dactyl.pods.v1.RemoveImageRequest
-	1,  // 10: dactyl.pods.v1.Pods.GetRuntime:output_type -> dactyl.pods.v1.Runtime
-	3,  // 11: dactyl.pods.v1.Pods.ListPods:output_type -> dactyl.pods.v1.ListPodsResponse
-	7,  // 12: dactyl.pods.v1.Pods.ListImages:output_type -> dactyl.pods.v1.ListImagesResponse
-	11, // 13: dactyl.pods.v1.Pods.LoadImage:output_type -> dactyl.pods.v1.LoadImageResponse
-	14, // 14: dactyl.pods.v1.Pods.RemoveImage:output_type -> dactyl.pods.v1.RemoveImageResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
+	9,  // 9: dactyl.pods.v1.Pods.ReplaceImage:input_type -> dactyl.pods.v1.LoadImageRequest
+	13, // 10: dactyl.pods.v1.Pods.RemoveImage:input_type -> dactyl.pods.v1.RemoveImageRequest
+	1,  // 11: dactyl.pods.v1.Pods.GetRuntime:output_type -> dactyl.pods.v1.Runtime
+	3,  // 12: dactyl.pods.v1.Pods.ListPods:output_type -> dactyl.pods.v1.ListPodsResponse
+	7,  // 13: dactyl.pods.v1.Pods.ListImages:output_type -> dactyl.pods.v1.ListImagesResponse
+	11, // 14: dactyl.pods.v1.Pods.LoadImage:output_type -> dactyl.pods.v1.LoadImageResponse
+	11, // 15: dactyl.pods.v1.Pods.ReplaceImage:output_type -> dactyl.pods.v1.LoadImageResponse
+	14, // 16: dactyl.pods.v1.Pods.RemoveImage:output_type -> dactyl.pods.v1.RemoveImageResponse
+	11, // [11:17] is the sub-list for method output_type
+	5,  // [5:11] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name

@@ -13,11 +13,12 @@ import (
 const Service = "dactyl.pods.v1.Pods"
 
 var (
-	methodGetRuntime  = &ipc.Method{Service: Service, Name: "GetRuntime", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListPods    = &ipc.Method{Service: Service, Name: "ListPods", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListImages  = &ipc.Method{Service: Service, Name: "ListImages", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodLoadImage   = &ipc.Method{Service: Service, Name: "LoadImage", Idempotent: false, ClientStream: true, ServerStream: false}
-	methodRemoveImage = &ipc.Method{Service: Service, Name: "RemoveImage", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodGetRuntime   = &ipc.Method{Service: Service, Name: "GetRuntime", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListPods     = &ipc.Method{Service: Service, Name: "ListPods", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListImages   = &ipc.Method{Service: Service, Name: "ListImages", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodLoadImage    = &ipc.Method{Service: Service, Name: "LoadImage", Idempotent: false, ClientStream: true, ServerStream: false}
+	methodReplaceImage = &ipc.Method{Service: Service, Name: "ReplaceImage", Idempotent: false, ClientStream: true, ServerStream: false}
+	methodRemoveImage  = &ipc.Method{Service: Service, Name: "RemoveImage", Idempotent: false, ClientStream: false, ServerStream: false}
 )
 
 // Server is what serves dactyl.pods.v1.Pods.
@@ -33,17 +34,22 @@ type Server interface {
 	ListImages(context.Context, *ListImagesRequest) (*ListImagesResponse, error)
 	// LoadImage takes an archive: what docker save writes, or a tar of an OCI image
 	// layout; plain or compressed with gzip. The first message has the header, the
-	// others bytes. When it answers, a pod can be started from each image; a name
-	// that was another image's is this one's now. On every error nothing of the
-	// archive is left. Errors: INVALID_ARGUMENT for what is not an archive, is cut
-	// off, does not match its digests, holds no image for this machine or no name;
-	// FAILED_PRECONDITION for the name of an image that belongs to the system;
-	// RESOURCE_EXHAUSTED when it would fill the disk; ABORTED while another archive
-	// is being loaded.
+	// others bytes. When it answers, a pod can be started from each image, and the
+	// image stays until RemoveImage removes it, whether a pod uses it or not. On every
+	// error nothing of the archive is left. Errors: INVALID_ARGUMENT for what is not
+	// an archive, is cut off, does not match its digests, holds no image for this
+	// machine or no name; FAILED_PRECONDITION for a name that stands for another
+	// image already (see ReplaceImage) or belongs to the system; RESOURCE_EXHAUSTED
+	// when it would fill the disk; ABORTED while another archive is being loaded.
 	LoadImage(context.Context, ipc.Receiver[*LoadImageRequest]) (*LoadImageResponse, error)
-	// RemoveImage removes an image with all its names. Errors: INVALID_ARGUMENT for
-	// what is neither a name nor a digest; NOT_FOUND; FAILED_PRECONDITION for an
-	// image that a container uses or that belongs to the system.
+	// ReplaceImage is LoadImage, but a name that stands for another image stands for
+	// the archive's afterwards. It takes an admin: the next start of a pod, privileged
+	// or not, that names the image runs what the archive holds.
+	ReplaceImage(context.Context, ipc.Receiver[*LoadImageRequest]) (*LoadImageResponse, error)
+	// RemoveImage removes an image with all its names. It takes an admin, because a name
+	// that stands for nothing can be loaded again. Errors: INVALID_ARGUMENT for what is
+	// neither a name nor a digest; NOT_FOUND; FAILED_PRECONDITION for an image that a
+	// container uses or that belongs to the system.
 	RemoveImage(context.Context, *RemoveImageRequest) (*RemoveImageResponse, error)
 }
 
@@ -83,6 +89,9 @@ func Register(r ipc.Registrar, s Server) {
 		Streams: map[string]ttrpc.Stream{
 			"LoadImage": {StreamingClient: true, Handler: func(ctx context.Context, stream ttrpc.StreamServer) (any, error) {
 				return s.LoadImage(ctx, ipc.ReceiverOf(stream, func() *LoadImageRequest { return new(LoadImageRequest) }))
+			}},
+			"ReplaceImage": {StreamingClient: true, Handler: func(ctx context.Context, stream ttrpc.StreamServer) (any, error) {
+				return s.ReplaceImage(ctx, ipc.ReceiverOf(stream, func() *LoadImageRequest { return new(LoadImageRequest) }))
 			}},
 		},
 	})
@@ -126,13 +135,13 @@ func (c Client) ListImages(ctx context.Context, request *ListImagesRequest) (*Li
 
 // LoadImage takes an archive: what docker save writes, or a tar of an OCI image
 // layout; plain or compressed with gzip. The first message has the header, the
-// others bytes. When it answers, a pod can be started from each image; a name
-// that was another image's is this one's now. On every error nothing of the
-// archive is left. Errors: INVALID_ARGUMENT for what is not an archive, is cut
-// off, does not match its digests, holds no image for this machine or no name;
-// FAILED_PRECONDITION for the name of an image that belongs to the system;
-// RESOURCE_EXHAUSTED when it would fill the disk; ABORTED while another archive
-// is being loaded.
+// others bytes. When it answers, a pod can be started from each image, and the
+// image stays until RemoveImage removes it, whether a pod uses it or not. On every
+// error nothing of the archive is left. Errors: INVALID_ARGUMENT for what is not
+// an archive, is cut off, does not match its digests, holds no image for this
+// machine or no name; FAILED_PRECONDITION for a name that stands for another
+// image already (see ReplaceImage) or belongs to the system; RESOURCE_EXHAUSTED
+// when it would fill the disk; ABORTED while another archive is being loaded.
 func (c Client) LoadImage(ctx context.Context) (*ipc.Upload[*LoadImageRequest, *LoadImageResponse], error) {
 	stream, err := c.conn.Open(ctx, methodLoadImage, nil)
 	if err != nil {
@@ -141,9 +150,21 @@ func (c Client) LoadImage(ctx context.Context) (*ipc.Upload[*LoadImageRequest, *
 	return ipc.UploadOf[*LoadImageRequest](stream, new(LoadImageResponse)), nil
 }
 
-// RemoveImage removes an image with all its names. Errors: INVALID_ARGUMENT for
-// what is neither a name nor a digest; NOT_FOUND; FAILED_PRECONDITION for an
-// image that a container uses or that belongs to the system.
+// ReplaceImage is LoadImage, but a name that stands for another image stands for
+// the archive's afterwards. It takes an admin: the next start of a pod, privileged
+// or not, that names the image runs what the archive holds.
+func (c Client) ReplaceImage(ctx context.Context) (*ipc.Upload[*LoadImageRequest, *LoadImageResponse], error) {
+	stream, err := c.conn.Open(ctx, methodReplaceImage, nil)
+	if err != nil {
+		return nil, err
+	}
+	return ipc.UploadOf[*LoadImageRequest](stream, new(LoadImageResponse)), nil
+}
+
+// RemoveImage removes an image with all its names. It takes an admin, because a name
+// that stands for nothing can be loaded again. Errors: INVALID_ARGUMENT for what is
+// neither a name nor a digest; NOT_FOUND; FAILED_PRECONDITION for an image that a
+// container uses or that belongs to the system.
 func (c Client) RemoveImage(ctx context.Context, request *RemoveImageRequest) (*RemoveImageResponse, error) {
 	response := new(RemoveImageResponse)
 	if err := c.conn.Invoke(ctx, methodRemoveImage, request, response); err != nil {
