@@ -16,8 +16,8 @@ import (
 // device filter (devices_linux.go) is one of them.
 
 const (
-	// domainRootOptions hold what programs write outside their directories.
-	domainRootOptions = "mode=0755,size=16m,nr_inodes=8k"
+	// domainRootOptions hold places for mounts and a few small files.
+	domainRootOptions = "mode=0755,size=64k,nr_inodes=256"
 	domainDevOptions  = "mode=0755,size=64k,nr_inodes=256"
 	domainShmOptions  = "mode=1777,size=64m"
 	// domainWriteMode lets users of pods, and those outside who may read there,
@@ -35,7 +35,18 @@ var domainDirs = []struct {
 	at   string
 	mode uint32
 }{
-	{"proc", 0o555}, {"sys", 0o555}, {"tmp", 0o1777}, {"run", 0o755}, {"etc", 0o755}, {"var", 0o755},
+	{"proc", 0o555}, {"sys", 0o555}, {"etc", 0o755}, {"var", 0o755},
+}
+
+// domainMemory is where programs and pods with a hostPath may write without owning a
+// directory on the disk. The rest of a domain's root is read-only, so that a hostPath
+// which nobody provides fails at once, instead of filling memory and being gone after
+// the next boot. What pods write is counted as their memory.
+var domainMemory = []struct{ at, options string }{
+	{"run", "mode=0755,size=32m,nr_inodes=16k"},           // sockets of agents and storage drivers, network namespaces
+	{"tmp", "mode=1777,size=64m,nr_inodes=16k"},           // what programs expect to write
+	{"etc/cni/net.d", "mode=0755,size=1m,nr_inodes=256"},  // installers of CNI plugins write it
+	{"opt/cni/bin", "mode=0755,size=128m,nr_inodes=1024"}, // and this
 }
 
 // domainHosts is /etc/hosts: pods get their own.
@@ -79,6 +90,11 @@ func (r *daemonRoot) fillDomain(d abi.Daemon, binary string) error {
 			return fmt.Errorf("chmod /%s: %w", dir.at, err)
 		}
 	}
+	for _, m := range domainMemory {
+		if err := r.addMemory(m.at, m.options); err != nil {
+			return err
+		}
+	}
 	if err := r.bindProgram(d, binary); err != nil {
 		return err
 	}
@@ -101,7 +117,10 @@ func (r *daemonRoot) fillDomain(d abi.Daemon, binary string) error {
 	if err := r.fillEtc(d); err != nil {
 		return err
 	}
-	return r.addDomainDev(d)
+	if err := r.addDomainDev(d); err != nil {
+		return err
+	}
+	return setMount(r.fd, unix.MOUNT_ATTR_RDONLY, 0)
 }
 
 // bindFree binds a directory without the options that keep the machine from

@@ -30,6 +30,7 @@ type daemonRoot struct {
 	fd     int
 	mounts []attach
 	made   map[string]bool // directories in the root
+	memory []attach        // those of mounts that places are made in, while they are built
 }
 
 // buildRoot makes what d will see: its program, the sockets of its calls, the
@@ -129,7 +130,7 @@ func (r *daemonRoot) bind(path, place string, attributes, propagation uint64) er
 // path that is bound itself is there already.
 func (r *daemonRoot) makePlace(place string, isDir bool) error {
 	for _, m := range r.mounts[:max(0, len(r.mounts)-1)] {
-		if strings.HasPrefix(place+"/", m.at+"/") {
+		if within(place, m.at) && !slices.Contains(r.memory, m) {
 			return nil
 		}
 	}
@@ -140,7 +141,8 @@ func (r *daemonRoot) makePlace(place string, isDir bool) error {
 	if err := r.makeDirs(parent); err != nil || isDir {
 		return err
 	}
-	fd, err := unix.Openat(r.fd, place, unix.O_CREAT|unix.O_CLOEXEC, 0o444)
+	holder, below := r.holder(place)
+	fd, err := unix.Openat(holder, below, unix.O_CREAT|unix.O_CLOEXEC, 0o444)
 	if err != nil {
 		return &fs.PathError{Op: "make", Path: place, Err: err}
 	}
@@ -154,10 +156,35 @@ func (r *daemonRoot) makeDirs(dir string) error {
 	if err := r.makeDirs(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if err := unix.Mkdirat(r.fd, dir, 0o755); err != nil {
+	holder, below := r.holder(dir)
+	if err := unix.Mkdirat(holder, below, 0o755); err != nil {
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
 	r.made[dir] = true
+	return nil
+}
+
+// holder returns the mount in which a place is made, and where in it.
+func (r *daemonRoot) holder(place string) (fd int, below string) {
+	for _, m := range r.memory {
+		if within(place, m.at) && place != m.at {
+			return m.fd, strings.TrimPrefix(place, m.at+"/")
+		}
+	}
+	return r.fd, place
+}
+
+// addMemory mounts a tmpfs at a place of the root.
+func (r *daemonRoot) addMemory(at, options string) error {
+	if err := r.makeDirs(at); err != nil {
+		return err
+	}
+	fd, err := newTmpfs(options, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return fmt.Errorf("/%s: %w", at, err)
+	}
+	m := attach{fd, at}
+	r.mounts, r.memory = append(r.mounts, m), append(r.memory, m)
 	return nil
 }
 

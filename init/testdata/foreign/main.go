@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -113,6 +114,8 @@ func answer(c net.Conn, words []string) {
 		fmt.Fprintln(c, runCopy(words[1]))
 	case "orphan":
 		fmt.Fprintln(c, leaveOrphan())
+	case "create": // a file in a directory that is made if need be
+		fmt.Fprintln(c, create(words[1]))
 	case "time":
 		fmt.Fprintln(c, unix.Settimeofday(&unix.Timeval{Sec: 1}))
 	}
@@ -126,6 +129,18 @@ func write(path, text string) error {
 	}
 	defer f.Close()
 	_, err = f.WriteString(text)
+	return err
+}
+
+func create(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "created"), nil, 0o644)
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
 	return err
 }
 
