@@ -27,6 +27,7 @@ type launcher struct {
 	system    *abi.System
 	native    bool
 	groups    *cgroups
+	dirs      *ephemeralDirs
 	proc      int // descriptor of /proc
 	null      int // of /dev/null
 	pids      int // of PID 1's own PID namespace
@@ -34,8 +35,8 @@ type launcher struct {
 	lastRight int
 }
 
-func newLauncher(s *abi.System, native bool) (*launcher, error) {
-	l := &launcher{system: s, native: native}
+func newLauncher(s *abi.System, native bool, warn func(string, ...any)) (*launcher, error) {
+	l := &launcher{system: s, native: native, dirs: newEphemeralDirs(warn)}
 	var err error
 	if l.groups, err = newCgroups(native); err != nil {
 		return nil, fmt.Errorf("cgroups: %w", err)
@@ -131,6 +132,7 @@ func (l *launcher) launch(o order) (pid int, notify *os.File, err error) {
 }
 
 func (l *launcher) root(o order) (*daemonRoot, error) {
+	l.dirs.prepare(o.Daemon)
 	if leads(o.Daemon) {
 		return buildDomainRoot(o.Daemon, o.binary)
 	}

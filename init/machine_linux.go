@@ -65,7 +65,7 @@ func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine,
 		pids:    map[int]*child{},
 	}
 	var err error
-	if m.launcher, err = newLauncher(s, native); err != nil {
+	if m.launcher, err = newLauncher(s, native, log.warn); err != nil {
 		return nil, err
 	}
 	if err := makeShares(s); err != nil {

@@ -263,7 +263,7 @@ func testSystem(daemons ...abi.Daemon) *abi.System {
 		Services: []string{"machine", "dev", "probe"},
 		Callers: []abi.Caller{
 			methods("Dev", "ReplaceDaemon", "RestoreDaemon"),
-			methods("Machine", "GetGraph", "GetVersion", "ListDaemons", "Reboot", "RestartDaemon", "SetHostname", "StartProgram", "StopProgram"),
+			methods("Machine", "GetGraph", "GetVersion", "ListDaemons", "Reboot", "RestartDaemon", "SetAside", "SetHostname", "StartProgram", "StopProgram"),
 			methods("Probe", "AbuseSockets", "ListProcesses", "ReadFile", "Signal"),
 		},
 	}}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/ipc"
 	pb "github.com/dactyl-os/dactyl/ipc/machine"
 )
@@ -128,7 +129,7 @@ func (m *machine) describe() []*pb.Daemon {
 			Name: d.Name, State: string(u.state), Reason: oneLine(u.reason), Tier: int32(d.Tier), Uid: d.User,
 			Restarts:  uint32(max(0, u.started-1)),
 			Replaced:  u.main.exists() && u.main.binary != binaryOf(d),
-			OnRequest: d.OnRequest, Args: u.args, Domain: d.Domain,
+			OnRequest: d.OnRequest, Args: u.args, Domain: d.Domain, SetAside: m.launcher.dirs.asideOf(d.Name),
 		}
 		if c := m.daemons[u.name].children[u.main.id]; c != nil && c.pid != 0 {
 			p.Pid, p.UptimeMs, p.Landlock = int32(c.pid), time.Since(c.since).Milliseconds(), int32(c.landlock)
@@ -219,6 +220,26 @@ func (s *machineServer) StopProgram(ctx context.Context, r *pb.StopProgramReques
 		return nil, err
 	}
 	return &pb.StopProgramResponse{}, nil
+}
+
+// SetAside implements pb.Server.
+func (s *machineServer) SetAside(_ context.Context, r *pb.SetAsideRequest) (*pb.SetAsideResponse, error) {
+	var owned []abi.Owned
+	for _, d := range s.m.system.Daemons {
+		for _, o := range d.Owned {
+			if o.Owner == r.Name {
+				owned = append(owned, o)
+			}
+		}
+	}
+	if len(owned) == 0 {
+		return nil, status.Errorf(codes.NotFound, "%q has no directory that can be set aside", r.Name)
+	}
+	paths, err := s.m.launcher.dirs.request(owned)
+	if err != nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s: its directory was %v", r.Name, err)
+	}
+	return &pb.SetAsideResponse{Paths: paths}, nil
 }
 
 // restart has a daemon's process replaced by one of the binary that choose

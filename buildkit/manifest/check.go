@@ -66,6 +66,7 @@ func check(all []*Manifest, services []Service) error {
 		errs = append(errs, m.checkCalls(services, providers)...)
 		errs = append(errs, m.checkGivers(names)...)
 		errs = append(errs, m.checkDomain(names)...)
+		errs = append(errs, m.checkOwners(names)...)
 	}
 	errs = append(errs, checkWriters(all)...)
 	return errors.Join(errs...)
@@ -98,6 +99,7 @@ func (m *Manifest) check() []error {
 	}
 	m.checkRights(wrong)
 	m.checkPaths(wrong)
+	m.checkLifetimes(wrong)
 	m.checkLimits(wrong)
 	m.checkProgram(wrong)
 	return errs

@@ -43,7 +43,11 @@ func (b *Build) writeDaemon(w io.Writer, m *Manifest) {
 	line("restarted", "alone", m.Alone)
 	for _, t := range m.tables() {
 		for _, key := range sortedKeys(t.rights) {
-			line(singular(t.name), key, t.rights[key])
+			why := t.rights[key]
+			if t.name == "write" {
+				why += m.directories[key].lifetime()
+			}
+			line(singular(t.name), key, why)
 		}
 	}
 	line("logs", "all", m.Logs)

@@ -38,12 +38,14 @@ type Manifest struct {
 	Capabilities map[string]string   `toml:"capabilities"`
 	Devices      map[string]string   `toml:"devices"`
 	Read         map[string]string   `toml:"read"`
-	Write        map[string]string   `toml:"write"`
+	Write        map[string]any      `toml:"write"` // to a reason, or to how long it lives and the reason
 	Mount        map[string]string   `toml:"mount"`
 	Network      map[string]string   `toml:"network"`
 	Listen       map[string]string   `toml:"listen"`
 	Syscalls     map[string]string   `toml:"syscalls"`
 	Limits       Limits              `toml:"limits"`
+
+	directories map[string]directory // Write, read
 }
 
 // Limits are what a daemon may use at most.
@@ -62,7 +64,7 @@ func Parse(path string, text []byte) (*Manifest, error) {
 	if err := d.Decode(m); err != nil {
 		return nil, describe(path, err)
 	}
-	return m, nil
+	return m, m.readDirectories()
 }
 
 // describe turns the decoder's errors into one line with file, line, column
@@ -111,7 +113,7 @@ type rightTable struct {
 func (m *Manifest) tables() []rightTable {
 	return []rightTable{
 		{"from", m.From}, {"capabilities", m.Capabilities}, {"devices", m.Devices}, {"run", m.Run}, {"read", m.Read},
-		{"write", m.Write}, {"mount", m.Mount}, {"network", m.Network}, {"listen", m.Listen}, {"syscalls", m.Syscalls},
+		{"write", reasons(m.directories)}, {"mount", m.Mount}, {"network", m.Network}, {"listen", m.Listen}, {"syscalls", m.Syscalls},
 	}
 }
 

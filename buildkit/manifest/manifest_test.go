@@ -147,6 +147,12 @@ func TestBrokenManifestsSayWhatWouldBeRight(t *testing.T) {
 		{"run", `[read]`, "[run]\n\"/lib/x\" = \"helpers\"\n[read]", `[run] is for programs that others wrote`},
 		{"our daemon in a domain", `tier = 5`, "tier = 5\ndomain = \"pods\"", `domain is for programs that others wrote`},
 		{"tier", `tier = 5`, `tier = 13`, `tier = 13: 1 to 12`},
+		{"no lifetime", `[limits]`, "[write]\n\"/var/lib/dactyl/exampled\" = \"cache\"\n[limits]", `[write] /var/lib/dactyl/exampled is on EPHEMERAL: say how long it lives: {boot = "why"} or {keep = "why"}`},
+		{"two lifetimes", `[limits]`, "[write]\n\"/var/lib/x\" = {boot = \"cache\", keep = \"cache\"}\n[limits]", `[write] /var/lib/x is on EPHEMERAL: say how long it lives`},
+		{"unknown lifetime", `[limits]`, "[write]\n\"/var/lib/x\" = {year = \"cache\"}\n[limits]", `exampled/daemon.toml: [write] /var/lib/x: year = cache: write {boot = "why"}`},
+		{"lifetime elsewhere", `[limits]`, "[write]\n\"/run/x\" = {boot = \"cache\"}\n[limits]", `[write] /run/x is not on EPHEMERAL: write "/run/x" = "why exampled needs it"`},
+		{"lifetime without a reason", `[limits]`, "[write]\n\"/var/lib/x\" = {keep = \" \"}\n[limits]", `[write] /var/lib/x has no reason`},
+		{"owner outside of a domain", `[limits]`, "[write]\n\"/var/lib/x\" = {keep = \"cache\", of = \"exampled\"}\n[limits]", `[write] /var/lib/x: of = "exampled": only a program of the same domain can have its directory set aside`},
 	} {
 		t.Run(c.name, func(t *testing.T) { breaks(t, services, good, c.from, c.to, c.want) })
 	}
@@ -170,6 +176,8 @@ func TestBrokenManifestsSayWhatWouldBeRight(t *testing.T) {
 		{"a right of the domain", member, `[limits]`, "[write]\n\"/var/lib/x\" = \"state\"\n[limits]", `[write]: all programs of the domain pods share it: put it there`},
 		{"a giver of the domain", member, `[limits]`, "[from]\nnetworkd = \"keys\"\n[limits]", `[from]: all programs of the domain pods share it: put it there`},
 		{"syscalls in a domain", first, `[limits]`, "[syscalls]\nmount = \"mounts\"\n[limits]", `[syscalls]: a domain's programs have no filter`},
+		{"an owner elsewhere", first, `"/run/containerd" = "sockets"`, `"/var/lib/containerd" = {keep = "images", of = "server"}`, `[write] /var/lib/containerd: of = "server": only a program of the same domain`},
+		{"an owner of what is emptied", first, `"/run/containerd" = "sockets"`, `"/var/lib/containerd" = {boot = "images", of = "containerd"}`, `[write] /var/lib/containerd: of is for what is kept`},
 		{"keys for pods", first, `"/run/containerd"`, `"/state"`, `[write] /state: pods must not see /state`},
 		{"all volumes for pods", first, `"/run/containerd"`, `"/var/lib"`, `[write] /var/lib: pods must not see /var/lib/dactyl`},
 	} {

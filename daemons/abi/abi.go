@@ -107,6 +107,8 @@ type Daemon struct {
 	Devices      []string `json:"devices,omitempty"`      // patterns of nodes in /dev, copied into the daemon's own /dev with its uid, mode 0600
 	Read         []string `json:"read,omitempty"`         // paths bound read-only
 	Write        []string `json:"write,omitempty"`        // directories bound writable; made with the daemon's uid, mode 0700, when missing
+	Emptied      []string `json:"emptied,omitempty"`      // those of Write that PID 1 empties at each boot
+	Owned        []Owned  `json:"owned,omitempty"`        // those of Write that PID 1 sets aside on request
 	Mount        []string `json:"mount,omitempty"`        // directories bound so that mounts made on them appear on the machine
 	Network      string   `json:"network,omitempty"`      // "host", or "" for an empty one of its own
 	UserNS       bool     `json:"user_ns,omitempty"`      // derived: no right needs the machine's user namespace
@@ -122,6 +124,13 @@ type Daemon struct {
 	Alone     bool     `json:"alone,omitempty"`      // never two processes side by side: a restart stops the first before it starts the second
 	Foreign   *Foreign `json:"foreign,omitempty"`    // a program that knows nothing of this package
 	Domain    string   `json:"domain,omitempty"`     // it runs in the namespaces that the first process of this name has made; its own name: it is that process
+}
+
+// Owned is a directory that can be made again. When Owner cannot start with it, it is
+// set aside and the domain begins with an empty one.
+type Owned struct {
+	Path  string `json:"path"`
+	Owner string `json:"owner"` // a program of the same domain
 }
 
 // Foreign is what a program needs that others wrote. It gets no Spec and no Notify: it is ready

@@ -269,6 +269,7 @@ type Daemon struct {
 	Replaced      bool                   `protobuf:"varint,17,opt,name=replaced,proto3" json:"replaced,omitempty"`                    // runs a binary that is not the image's
 	OnRequest     bool                   `protobuf:"varint,18,opt,name=on_request,json=onRequest,proto3" json:"on_request,omitempty"` // runs only between StartProgram and StopProgram; idle otherwise
 	Args          []string               `protobuf:"bytes,19,rep,name=args,proto3" json:"args,omitempty"`                             // of StartProgram
+	SetAside      []string               `protobuf:"bytes,21,rep,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`     // directories of its own that were set aside in this boot
 	Domain        string                 `protobuf:"bytes,20,opt,name=domain,proto3" json:"domain,omitempty"`                         // runs in the namespaces of the program of this name; empty: in its own
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -433,6 +434,13 @@ func (x *Daemon) GetOnRequest() bool {
 func (x *Daemon) GetArgs() []string {
 	if x != nil {
 		return x.Args
+	}
+	return nil
+}
+
+func (x *Daemon) GetSetAside() []string {
+	if x != nil {
+		return x.SetAside
 	}
 	return nil
 }
@@ -856,6 +864,94 @@ func (*StopProgramResponse) Descriptor() ([]byte, []int) {
 	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{13}
 }
 
+type SetAsideRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAsideRequest) Reset() {
+	*x = SetAsideRequest{}
+	mi := &file_ipc_machine_machine_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAsideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAsideRequest) ProtoMessage() {}
+
+func (x *SetAsideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_machine_machine_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAsideRequest.ProtoReflect.Descriptor instead.
+func (*SetAsideRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetAsideRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type SetAsideResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paths         []string               `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"` // that will be set aside
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAsideResponse) Reset() {
+	*x = SetAsideResponse{}
+	mi := &file_ipc_machine_machine_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAsideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAsideResponse) ProtoMessage() {}
+
+func (x *SetAsideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_machine_machine_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAsideResponse.ProtoReflect.Descriptor instead.
+func (*SetAsideResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetAsideResponse) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
 type RebootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -864,7 +960,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[14]
+	mi := &file_ipc_machine_machine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +972,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[14]
+	mi := &file_ipc_machine_machine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +985,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{14}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{16}
 }
 
 type RebootResponse struct {
@@ -900,7 +996,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[15]
+	mi := &file_ipc_machine_machine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1008,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[15]
+	mi := &file_ipc_machine_machine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1021,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{15}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{17}
 }
 
 type ShutdownRequest struct {
@@ -936,7 +1032,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[16]
+	mi := &file_ipc_machine_machine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1044,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[16]
+	mi := &file_ipc_machine_machine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1057,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{16}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{18}
 }
 
 type ShutdownResponse struct {
@@ -972,7 +1068,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[17]
+	mi := &file_ipc_machine_machine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1080,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[17]
+	mi := &file_ipc_machine_machine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1093,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{17}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{19}
 }
 
 type SetHostnameRequest struct {
@@ -1009,7 +1105,7 @@ type SetHostnameRequest struct {
 
 func (x *SetHostnameRequest) Reset() {
 	*x = SetHostnameRequest{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[18]
+	mi := &file_ipc_machine_machine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1117,7 @@ func (x *SetHostnameRequest) String() string {
 func (*SetHostnameRequest) ProtoMessage() {}
 
 func (x *SetHostnameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[18]
+	mi := &file_ipc_machine_machine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1130,7 @@ func (x *SetHostnameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostnameRequest.ProtoReflect.Descriptor instead.
 func (*SetHostnameRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{18}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetHostnameRequest) GetHostname() string {
@@ -1052,7 +1148,7 @@ type SetHostnameResponse struct {
 
 func (x *SetHostnameResponse) Reset() {
 	*x = SetHostnameResponse{}
-	mi := &file_ipc_machine_machine_proto_msgTypes[19]
+	mi := &file_ipc_machine_machine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1160,7 @@ func (x *SetHostnameResponse) String() string {
 func (*SetHostnameResponse) ProtoMessage() {}
 
 func (x *SetHostnameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_machine_machine_proto_msgTypes[19]
+	mi := &file_ipc_machine_machine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1173,7 @@ func (x *SetHostnameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostnameResponse.ProtoReflect.Descriptor instead.
 func (*SetHostnameResponse) Descriptor() ([]byte, []int) {
-	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{19}
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{21}
 }
 
 var File_ipc_machine_machine_proto protoreflect.FileDescriptor
@@ -1098,7 +1194,7 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\x12ListDaemonsRequest\x12\x14\n" +
 	"\x05brief\x18\x01 \x01(\bR\x05brief\"J\n" +
 	"\x13ListDaemonsResponse\x123\n" +
-	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\x8e\x05\n" +
+	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\xab\x05\n" +
 	"\x06Daemon\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -1123,7 +1219,8 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\breplaced\x18\x11 \x01(\bR\breplaced\x12\x1d\n" +
 	"\n" +
 	"on_request\x18\x12 \x01(\bR\tonRequest\x12\x12\n" +
-	"\x04args\x18\x13 \x03(\tR\x04args\x12\x16\n" +
+	"\x04args\x18\x13 \x03(\tR\x04args\x12\x1b\n" +
+	"\tset_aside\x18\x15 \x03(\tR\bsetAside\x12\x16\n" +
 	"\x06domain\x18\x14 \x01(\tR\x06domain\x1a=\n" +
 	"\x0fNamespacesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -1147,14 +1244,18 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\"(\n" +
 	"\x12StopProgramRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
-	"\x13StopProgramResponse\"\x0f\n" +
+	"\x13StopProgramResponse\"%\n" +
+	"\x0fSetAsideRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"(\n" +
+	"\x10SetAsideResponse\x12\x14\n" +
+	"\x05paths\x18\x01 \x03(\tR\x05paths\"\x0f\n" +
 	"\rRebootRequest\"\x10\n" +
 	"\x0eRebootResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
 	"\x10ShutdownResponse\"0\n" +
 	"\x12SetHostnameRequest\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\"\x15\n" +
-	"\x13SetHostnameResponse2\x92\a\n" +
+	"\x13SetHostnameResponse2\xec\a\n" +
 	"\aMachine\x12]\n" +
 	"\n" +
 	"GetVersion\x12$.dactyl.machine.v1.GetVersionRequest\x1a\x1a.dactyl.machine.v1.Version\"\r\x8a\x91$\x06reader\x90\x02\x01\x12k\n" +
@@ -1162,7 +1263,8 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\bGetGraph\x12\".dactyl.machine.v1.GetGraphRequest\x1a\x18.dactyl.machine.v1.Graph\"\r\x8a\x91$\x06reader\x90\x02\x01\x12p\n" +
 	"\rRestartDaemon\x12'.dactyl.machine.v1.RestartDaemonRequest\x1a(.dactyl.machine.v1.RestartDaemonResponse\"\f\x8a\x91$\boperator\x12d\n" +
 	"\fStartProgram\x12&.dactyl.machine.v1.StartProgramRequest\x1a'.dactyl.machine.v1.StartProgramResponse\"\x03\x90\x02\x02\x12a\n" +
-	"\vStopProgram\x12%.dactyl.machine.v1.StopProgramRequest\x1a&.dactyl.machine.v1.StopProgramResponse\"\x03\x90\x02\x02\x12^\n" +
+	"\vStopProgram\x12%.dactyl.machine.v1.StopProgramRequest\x1a&.dactyl.machine.v1.StopProgramResponse\"\x03\x90\x02\x02\x12X\n" +
+	"\bSetAside\x12\".dactyl.machine.v1.SetAsideRequest\x1a#.dactyl.machine.v1.SetAsideResponse\"\x03\x90\x02\x02\x12^\n" +
 	"\x06Reboot\x12 .dactyl.machine.v1.RebootRequest\x1a!.dactyl.machine.v1.RebootResponse\"\x0f\x8a\x91$\boperator\x90\x02\x02\x12d\n" +
 	"\bShutdown\x12\".dactyl.machine.v1.ShutdownRequest\x1a#.dactyl.machine.v1.ShutdownResponse\"\x0f\x8a\x91$\boperator\x90\x02\x02\x12a\n" +
 	"\vSetHostname\x12%.dactyl.machine.v1.SetHostnameRequest\x1a&.dactyl.machine.v1.SetHostnameResponse\"\x03\x90\x02\x02B)Z'github.com/dactyl-os/dactyl/ipc/machineb\x06proto3"
@@ -1179,7 +1281,7 @@ func file_ipc_machine_machine_proto_rawDescGZIP() []byte {
 	return file_ipc_machine_machine_proto_rawDescData
 }
 
-var file_ipc_machine_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_ipc_machine_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_ipc_machine_machine_proto_goTypes = []any{
 	(*GetVersionRequest)(nil),     // 0: dactyl.machine.v1.GetVersionRequest
 	(*Version)(nil),               // 1: dactyl.machine.v1.Version
@@ -1195,17 +1297,19 @@ var file_ipc_machine_machine_proto_goTypes = []any{
 	(*StartProgramResponse)(nil),  // 11: dactyl.machine.v1.StartProgramResponse
 	(*StopProgramRequest)(nil),    // 12: dactyl.machine.v1.StopProgramRequest
 	(*StopProgramResponse)(nil),   // 13: dactyl.machine.v1.StopProgramResponse
-	(*RebootRequest)(nil),         // 14: dactyl.machine.v1.RebootRequest
-	(*RebootResponse)(nil),        // 15: dactyl.machine.v1.RebootResponse
-	(*ShutdownRequest)(nil),       // 16: dactyl.machine.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 17: dactyl.machine.v1.ShutdownResponse
-	(*SetHostnameRequest)(nil),    // 18: dactyl.machine.v1.SetHostnameRequest
-	(*SetHostnameResponse)(nil),   // 19: dactyl.machine.v1.SetHostnameResponse
-	nil,                           // 20: dactyl.machine.v1.Daemon.NamespacesEntry
+	(*SetAsideRequest)(nil),       // 14: dactyl.machine.v1.SetAsideRequest
+	(*SetAsideResponse)(nil),      // 15: dactyl.machine.v1.SetAsideResponse
+	(*RebootRequest)(nil),         // 16: dactyl.machine.v1.RebootRequest
+	(*RebootResponse)(nil),        // 17: dactyl.machine.v1.RebootResponse
+	(*ShutdownRequest)(nil),       // 18: dactyl.machine.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 19: dactyl.machine.v1.ShutdownResponse
+	(*SetHostnameRequest)(nil),    // 20: dactyl.machine.v1.SetHostnameRequest
+	(*SetHostnameResponse)(nil),   // 21: dactyl.machine.v1.SetHostnameResponse
+	nil,                           // 22: dactyl.machine.v1.Daemon.NamespacesEntry
 }
 var file_ipc_machine_machine_proto_depIdxs = []int32{
 	4,  // 0: dactyl.machine.v1.ListDaemonsResponse.daemons:type_name -> dactyl.machine.v1.Daemon
-	20, // 1: dactyl.machine.v1.Daemon.namespaces:type_name -> dactyl.machine.v1.Daemon.NamespacesEntry
+	22, // 1: dactyl.machine.v1.Daemon.namespaces:type_name -> dactyl.machine.v1.Daemon.NamespacesEntry
 	7,  // 2: dactyl.machine.v1.Graph.edges:type_name -> dactyl.machine.v1.Edge
 	0,  // 3: dactyl.machine.v1.Machine.GetVersion:input_type -> dactyl.machine.v1.GetVersionRequest
 	2,  // 4: dactyl.machine.v1.Machine.ListDaemons:input_type -> dactyl.machine.v1.ListDaemonsRequest
@@ -1213,20 +1317,22 @@ var file_ipc_machine_machine_proto_depIdxs = []int32{
 	8,  // 6: dactyl.machine.v1.Machine.RestartDaemon:input_type -> dactyl.machine.v1.RestartDaemonRequest
 	10, // 7: dactyl.machine.v1.Machine.StartProgram:input_type -> dactyl.machine.v1.StartProgramRequest
 	12, // 8: dactyl.machine.v1.Machine.StopProgram:input_type -> dactyl.machine.v1.StopProgramRequest
-	14, // 9: dactyl.machine.v1.Machine.Reboot:input_type -> dactyl.machine.v1.RebootRequest
-	16, // 10: dactyl.machine.v1.Machine.Shutdown:input_type -> dactyl.machine.v1.ShutdownRequest
-	18, // 11: dactyl.machine.v1.Machine.SetHostname:input_type -> dactyl.machine.v1.SetHostnameRequest
-	1,  // 12: dactyl.machine.v1.Machine.GetVersion:output_type -> dactyl.machine.v1.Version
-	3,  // 13: dactyl.machine.v1.Machine.ListDaemons:output_type -> dactyl.machine.v1.ListDaemonsResponse
-	6,  // 14: dactyl.machine.v1.Machine.GetGraph:output_type -> dactyl.machine.v1.Graph
-	9,  // 15: dactyl.machine.v1.Machine.RestartDaemon:output_type -> dactyl.machine.v1.RestartDaemonResponse
-	11, // 16: dactyl.machine.v1.Machine.StartProgram:output_type -> dactyl.machine.v1.StartProgramResponse
-	13, // 17: dactyl.machine.v1.Machine.StopProgram:output_type -> dactyl.machine.v1.StopProgramResponse
-	15, // 18: dactyl.machine.v1.Machine.Reboot:output_type -> dactyl.machine.v1.RebootResponse
-	17, // 19: dactyl.machine.v1.Machine.Shutdown:output_type -> dactyl.machine.v1.ShutdownResponse
-	19, // 20: dactyl.machine.v1.Machine.SetHostname:output_type -> dactyl.machine.v1.SetHostnameResponse
-	12, // [12:21] is the sub-list for method output_type
-	3,  // [3:12] is the sub-list for method input_type
+	14, // 9: dactyl.machine.v1.Machine.SetAside:input_type -> dactyl.machine.v1.SetAsideRequest
+	16, // 10: dactyl.machine.v1.Machine.Reboot:input_type -> dactyl.machine.v1.RebootRequest
+	18, // 11: dactyl.machine.v1.Machine.Shutdown:input_type -> dactyl.machine.v1.ShutdownRequest
+	20, // 12: dactyl.machine.v1.Machine.SetHostname:input_type -> dactyl.machine.v1.SetHostnameRequest
+	1,  // 13: dactyl.machine.v1.Machine.GetVersion:output_type -> dactyl.machine.v1.Version
+	3,  // 14: dactyl.machine.v1.Machine.ListDaemons:output_type -> dactyl.machine.v1.ListDaemonsResponse
+	6,  // 15: dactyl.machine.v1.Machine.GetGraph:output_type -> dactyl.machine.v1.Graph
+	9,  // 16: dactyl.machine.v1.Machine.RestartDaemon:output_type -> dactyl.machine.v1.RestartDaemonResponse
+	11, // 17: dactyl.machine.v1.Machine.StartProgram:output_type -> dactyl.machine.v1.StartProgramResponse
+	13, // 18: dactyl.machine.v1.Machine.StopProgram:output_type -> dactyl.machine.v1.StopProgramResponse
+	15, // 19: dactyl.machine.v1.Machine.SetAside:output_type -> dactyl.machine.v1.SetAsideResponse
+	17, // 20: dactyl.machine.v1.Machine.Reboot:output_type -> dactyl.machine.v1.RebootResponse
+	19, // 21: dactyl.machine.v1.Machine.Shutdown:output_type -> dactyl.machine.v1.ShutdownResponse
+	21, // 22: dactyl.machine.v1.Machine.SetHostname:output_type -> dactyl.machine.v1.SetHostnameResponse
+	13, // [13:23] is the sub-list for method output_type
+	3,  // [3:13] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -1243,7 +1349,7 @@ func file_ipc_machine_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_machine_machine_proto_rawDesc), len(file_ipc_machine_machine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,6 +19,7 @@ var (
 	methodRestartDaemon = &ipc.Method{Service: Service, Name: "RestartDaemon", Idempotent: false, ClientStream: false, ServerStream: false}
 	methodStartProgram  = &ipc.Method{Service: Service, Name: "StartProgram", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodStopProgram   = &ipc.Method{Service: Service, Name: "StopProgram", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodSetAside      = &ipc.Method{Service: Service, Name: "SetAside", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodReboot        = &ipc.Method{Service: Service, Name: "Reboot", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodShutdown      = &ipc.Method{Service: Service, Name: "Shutdown", Idempotent: true, ClientStream: false, ServerStream: false}
 	methodSetHostname   = &ipc.Method{Service: Service, Name: "SetHostname", Idempotent: true, ClientStream: false, ServerStream: false}
@@ -63,6 +64,11 @@ type Server interface {
 	// started at boot, for the first process of a domain in which others are
 	// requested, and while the machine shuts down.
 	StopProgram(context.Context, *StopProgramRequest) (*StopProgramResponse, error)
+	// SetAside has the directories on EPHEMERAL that belong to a program set aside when
+	// its domain next starts: the domain begins with empty ones, and what was there is
+	// deleted at the next boot. Once per boot. Returns NOT_FOUND for a program without
+	// such directories and FAILED_PRECONDITION when they have been set aside in this boot.
+	SetAside(context.Context, *SetAsideRequest) (*SetAsideResponse, error)
 	// Reboot stops all daemons in order and restarts the machine. It answers
 	// before anything is stopped.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -119,6 +125,13 @@ func Register(r ipc.Registrar, s Server) {
 					return nil, err
 				}
 				return s.StopProgram(ctx, request)
+			},
+			"SetAside": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(SetAsideRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.SetAside(ctx, request)
 			},
 			"Reboot": func(ctx context.Context, unmarshal func(any) error) (any, error) {
 				request := new(RebootRequest)
@@ -226,6 +239,18 @@ func (c Client) StartProgram(ctx context.Context, request *StartProgramRequest) 
 func (c Client) StopProgram(ctx context.Context, request *StopProgramRequest) (*StopProgramResponse, error) {
 	response := new(StopProgramResponse)
 	if err := c.conn.Invoke(ctx, methodStopProgram, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// SetAside has the directories on EPHEMERAL that belong to a program set aside when
+// its domain next starts: the domain begins with empty ones, and what was there is
+// deleted at the next boot. Once per boot. Returns NOT_FOUND for a program without
+// such directories and FAILED_PRECONDITION when they have been set aside in this boot.
+func (c Client) SetAside(ctx context.Context, request *SetAsideRequest) (*SetAsideResponse, error) {
+	response := new(SetAsideResponse)
+	if err := c.conn.Invoke(ctx, methodSetAside, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
