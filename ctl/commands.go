@@ -70,7 +70,7 @@ func commands() []command {
 		{use: "storage", short: "Disks, partitions, volumes", sub: []command{
 			{use: "disks", short: "List disks", run: query(storage.NewClient, storage.Client.ListDisks, diskTable)},
 			{use: "partitions", short: "List partitions", run: query(storage.NewClient, storage.Client.ListPartitions, partitionTable)},
-			{use: "mounts", short: "List the system's volumes", run: query(storage.NewClient, storage.Client.ListMounts, mountTable)},
+			{use: "mounts", short: "List the system's volumes", run: storageMounts},
 		}},
 		{use: "time", short: "Show the machine's clock and whether a server has confirmed it",
 			run: query(systime.NewClient, systime.Client.GetTime, timeTable)},

@@ -88,7 +88,15 @@ func (c *call) showKube(r *kube.GetStatusResponse) error {
 	}
 	fmt.Fprintln(c.stdout)
 	parts := componentTable(r)
-	return parts.write(c.stdout)
+	if err := parts.write(c.stdout); err != nil {
+		return err
+	}
+	for _, p := range r.Components {
+		for _, path := range p.SetAside {
+			fmt.Fprintf(c.stdout, "\n%s was set aside, because %s could not start with it; the next boot deletes it.\n", path, p.Name)
+		}
+	}
+	return nil
 }
 
 func nodeTable(r *kube.GetStatusResponse) table {

@@ -73,7 +73,7 @@ func (fakeMachine) ListDaemons(context.Context, *machineapi.ListDaemonsRequest) 
 			Namespaces: map[string]bool{"mnt": true, "net": false}, Seccomp: "filter", NoNewPrivs: true, Landlock: 6, Replaced: true},
 		{Name: "timed", State: "backoff", Reason: "exit 111\x1b[2J", Tier: 5, Uid: 105, Restarts: 7, Seccomp: "off"},
 		{Name: "etcdd", State: "idle", Tier: 5, Uid: 110, OnRequest: true},
-		{Name: "kubelet", State: "up", Tier: 8, Pid: 90, UptimeMs: 61000, MemoryBytes: 48 << 20, OnRequest: true, Domain: "pods", Seccomp: "off",
+		{Name: "kubelet", State: "up", SetAside: []string{"/var/lib/kubelet"}, Tier: 8, Pid: 90, UptimeMs: 61000, MemoryBytes: 48 << 20, OnRequest: true, Domain: "pods", Seccomp: "off",
 			Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "SYS_ADMIN"}, Namespaces: map[string]bool{"mnt": true, "pid": true, "net": false}},
 	}}, nil
 }

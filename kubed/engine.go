@@ -276,6 +276,9 @@ func (e *engine) nurse(now time.Time, p *part) []action {
 	if p.asked == "" || !p.checked || p.via != "" && e.part(p.via).asked == "" {
 		return nil
 	}
+	if repair := p.repairIt(now); repair != nil {
+		return repair
+	}
 	if at := e.hungAt(p); !at.IsZero() && !now.Before(at) && p.restart.may(now) {
 		p.restart.begin(now)
 		p.hung++
@@ -397,7 +400,7 @@ func (e *engine) wake() time.Time {
 	jobs := []*job{&e.looks, &e.keeps, &e.keysJob, &e.applies, &e.inspects, &e.nodeAsks, &e.labels}
 	at(e.rejoinAt())
 	for _, p := range e.parts {
-		jobs = append(jobs, &p.starts, &p.writes, &p.stops, &p.restart, &p.checks)
+		jobs = append(jobs, &p.starts, &p.writes, &p.stops, &p.restart, &p.repair, &p.checks)
 		at(e.hungAt(p))
 	}
 	for _, j := range jobs {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //	quick                       from now on everything is healthy, and the node ready, once it runs
 //	healthy PART…               its health check succeeds from now on
 //	ill PART REASON             it fails; a reason "not yet …" says that it works all the same
-//	crash PART                  its process ends; PID 1 starts another, which is ill
+//	crash PART [TIMES]          its process ends; PID 1 starts another, which is ill
 //	state PART STATE REASON     what PID 1 says of it
 //	node ready | node not MESSAGE | node gone
 //	edited                      somebody changes or deletes an object that kubed has applied
@@ -88,6 +89,7 @@ type story struct {
 	quick    bool
 	programs map[partName]*program
 	fails    map[string]string
+	aside    map[partName]bool // set aside in this boot
 	node     nodeIs
 	pids     int32
 	asked    int // kube-scheduler how it is
@@ -136,7 +138,7 @@ func (s *story) reboot() {
 	s.boot++
 	s.facts = facts{boot: fmt.Sprint("boot-", s.boot)}
 	s.node = nodeIs{message: "the kubelet has not said yet"}
-	s.programs = map[partName]*program{}
+	s.programs, s.aside = map[partName]*program{}, map[partName]bool{}
 	for _, x := range specifications {
 		s.programs[x.name] = &program{process: process{state: "idle"}}
 	}
@@ -216,6 +218,18 @@ func (s *story) perform(a action) []action {
 			s.respawn(a.name)
 		}
 		return e.restarted(s.now, a.name, err)
+	case setAside:
+		again := s.aside[a.name]
+		if again {
+			err = errors.New("set aside in this boot already")
+		}
+		if err == nil {
+			s.aside[a.name] = true
+			for _, name := range []partName{"pods", "containerd", "kubelet", "kube-proxy"} {
+				s.respawn(name)
+			}
+		}
+		return e.setItAside(s.now, a.name, again, err)
 	case apply:
 		return e.appliedThem(s.now, a.objects, fmt.Sprint(s.edits), err)
 	case inspect:
@@ -255,7 +269,7 @@ func (s *story) start(name partName, args string) {
 func (s *story) respawn(name partName) {
 	p := s.programs[name]
 	s.pids++
-	p.process = process{state: "up", pid: 100 + s.pids}
+	p.process = process{state: "up", pid: 100 + s.pids, restarts: p.process.restarts + 1}
 	p.ill = "it does not answer yet"
 	if s.quick {
 		p.ill = ""
@@ -292,7 +306,13 @@ func (s *story) event(words []string) {
 	case "ill":
 		s.programs[partName(rest[0])].ill = strings.Join(rest[1:], " ")
 	case "crash":
-		s.respawn(partName(rest[0]))
+		times := 1
+		if len(rest) > 1 {
+			times, _ = strconv.Atoi(rest[1])
+		}
+		for range times {
+			s.respawn(partName(rest[0]))
+		}
 	case "state":
 		p := s.programs[partName(rest[0])]
 		p.process.state, p.process.reason, p.ill = rest[1], strings.Join(rest[2:], " "), "connection refused"

@@ -164,6 +164,7 @@ func (e *engine) seen(now, asked time.Time, all map[partName]process, err error)
 func (e *engine) compare(now time.Time, p *part, is process) {
 	was := p.process
 	p.process = is
+	e.countStarts(p, was)
 	if p.asked == "" {
 		return
 	}

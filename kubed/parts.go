@@ -34,6 +34,7 @@ type specification struct {
 	via     partName // who tells whether it is healthy, if it cannot be asked itself
 	checked bool     // it has a health check; one without is healthy while it runs
 	own     bool     // it is of this house: PID 1 itself notices if it hangs
+	data    bool     // it has directories that PID 1 can set aside
 	version string   // that is in this image; empty: it tells itself
 }
 
@@ -43,12 +44,12 @@ type specification struct {
 var specifications = []specification{
 	{name: "etcdd", checked: true, own: true},
 	{name: "pods"},
-	{name: "containerd", needs: []need{{"pods", running}}, via: "podd", checked: true, version: render.ContainerdVersion},
+	{name: "containerd", needs: []need{{"pods", running}}, via: "podd", checked: true, data: true, version: render.ContainerdVersion},
 	{name: "podd", needs: []need{{"containerd", running}}, checked: true, own: true},
 	{name: "kube-apiserver", needs: []need{{"etcdd", healthy}}, checked: true, version: render.KubernetesVersion},
 	{name: "kube-controller-manager", needs: []need{{"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
 	{name: "kube-scheduler", needs: []need{{"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
-	{name: "kubelet", needs: []need{{"containerd", healthy}, {"kube-apiserver", almost}}, checked: true, version: render.KubernetesVersion},
+	{name: "kubelet", needs: []need{{"containerd", healthy}, {"kube-apiserver", almost}}, checked: true, data: true, version: render.KubernetesVersion},
 	{name: "kube-proxy", needs: []need{{"pods", running}, {"kube-apiserver", healthy}}, checked: true, version: render.KubernetesVersion},
 	{name: "coredns", needs: []need{{"kube-apiserver", healthy}, {objects, healthy}}, checked: true, version: render.CoreDNSVersion},
 }
@@ -106,6 +107,10 @@ type part struct {
 	restart job
 	begun   time.Time // of its process, as far as known
 	hung    int       // how often it was started anew for hanging since it was healthy
+
+	goodStarts uint32 // process.restarts when starts last counted as good
+	repair     job
+	repaired   bool // its directories have been set aside in this boot
 
 	checks  job
 	failed  int       // checks in a row

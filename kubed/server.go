@@ -179,6 +179,10 @@ func (s *server) try(ctx context.Context, a action) (event, error) {
 		_, err := s.restart(ctx, a.name)
 		err = plain(err)
 		return func(e *engine, now time.Time) []action { return e.restarted(now, a.name, err) }, err
+	case setAside:
+		again, err := s.peers.setAside(ctx, a.name)
+		err = plain(err)
+		return func(e *engine, now time.Time) []action { return e.setItAside(now, a.name, again, err) }, err
 	case apply:
 		versions, err := eachVersion(ctx, actTimeout, a.objects, s.cluster.apply)
 		return func(e *engine, now time.Time) []action { return e.appliedThem(now, a.objects, versions, err) }, err
@@ -407,7 +411,7 @@ func (s *server) GetStatus(ctx context.Context, request *kube.GetStatusRequest) 
 			Restarts: p.restarts, WaitingFor: p.waitingFor, Reason: p.reason,
 		}
 		if d := daemons[p.name]; d != nil {
-			c.State, c.Pid, c.Uid, c.MemoryBytes, c.Restarts = d.State, d.Pid, d.Uid, d.MemoryBytes, d.Restarts
+			c.State, c.Pid, c.Uid, c.MemoryBytes, c.Restarts, c.SetAside = d.State, d.Pid, d.Uid, d.MemoryBytes, d.Restarts, d.SetAside
 		}
 		r.Components = append(r.Components, c)
 	}

@@ -189,6 +189,7 @@ type Component struct {
 	SinceMs       int64                  `protobuf:"varint,9,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`          // how long it has been so, healthy or not, as far as kubed knows
 	WaitingFor    string                 `protobuf:"bytes,10,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"` // what must be first: another component, "keys", "address"; empty: nothing
 	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`                           // why it is not healthy, or not started; empty if it is healthy
+	SetAside      []string               `protobuf:"bytes,12,rep,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`       // its directories that were set aside in this boot, because it could not start with them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +299,13 @@ func (x *Component) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Component) GetSetAside() []string {
+	if x != nil {
+		return x.SetAside
+	}
+	return nil
 }
 
 type RestartComponentRequest struct {
@@ -505,7 +513,7 @@ const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\rnode_ready_ms\x18\b \x01(\x03R\vnodeReadyMs\x129\n" +
 	"\n" +
 	"components\x18\t \x03(\v2\x19.dactyl.kube.v1.ComponentR\n" +
-	"components\"\xa0\x02\n" +
+	"components\"\xbd\x02\n" +
 	"\tComponent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -519,7 +527,8 @@ const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\vwaiting_for\x18\n" +
 	" \x01(\tR\n" +
 	"waitingFor\x12\x16\n" +
-	"\x06reason\x18\v \x01(\tR\x06reason\"-\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1b\n" +
+	"\tset_aside\x18\f \x03(\tR\bsetAside\"-\n" +
 	"\x17RestartComponentRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
 	"\x18RestartComponentResponse\x12\x10\n" +
