@@ -63,6 +63,10 @@ func (f fakeMachine) GetVersion(context.Context, *machineapi.GetVersionRequest) 
 	}, nil
 }
 
+func (fakeMachine) SetAside(context.Context, *machineapi.SetAsideRequest) (*machineapi.SetAsideResponse, error) {
+	return nil, errors.New("nobody outside may call this")
+}
+
 func (fakeMachine) ListDaemons(context.Context, *machineapi.ListDaemonsRequest) (*machineapi.ListDaemonsResponse, error) {
 	return &machineapi.ListDaemonsResponse{Daemons: []*machineapi.Daemon{
 		{Name: "logd", State: "up", Tier: 1, Pid: 21, Uid: 101, UptimeMs: 93784000, MemoryBytes: 4404019, ResidentBytes: 6291456,

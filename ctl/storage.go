@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dactyl-os/dactyl/ipc/machine"
+	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/storage"
 )
 
@@ -31,7 +31,7 @@ func storageMounts(c *call) error {
 		if err != nil {
 			return err
 		}
-		daemons, err := machine.NewClient(s).ListDaemons(c.ctx, &machine.ListDaemonsRequest{Brief: true})
+		daemons, err := machineapi.NewClient(s).ListDaemons(c.ctx, &machineapi.ListDaemonsRequest{Brief: true})
 		if err != nil {
 			return err
 		}
