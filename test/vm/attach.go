@@ -1,10 +1,7 @@
 package vm
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"os"
 	"testing"
 )
@@ -16,20 +13,18 @@ const attachEnv = "DACTYL_MACHINE"
 
 // description is a running machine as another process finds it.
 type description struct {
-	API         string
-	Forwarded   map[int]string
-	Authority   []byte // DER
-	Certificate []byte // DER, the admin's
-	Key         []byte // PKCS #8
+	API       string
+	Forwarded map[int]string
+	savedIdentity
 }
 
 // Describe writes how to reach this machine, with its admin's key.
 func (r *Running) Describe(path string) error {
-	key, err := x509.MarshalPKCS8PrivateKey(r.Identity.Certificate.PrivateKey)
+	id, err := r.Identity.save()
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(description{r.API, r.forwarded, r.Identity.Authority.Raw, r.Identity.Certificate.Certificate[0], key})
+	text, err := json.Marshal(description{r.API, r.forwarded, id})
 	if err != nil {
 		return err
 	}
@@ -47,19 +42,13 @@ func attach(t *testing.T, s *Shared, path string) *claimed {
 	if err := json.Unmarshal(text, &d); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	authority, err := x509.ParseCertificate(d.Authority)
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	pair, err := tls.X509KeyPair(
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.Certificate}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: d.Key}))
+	id, err := d.identity()
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
 	c := s.prepare(t)
 	c.Config.NIC = UserNetwork // nobody has recorded what it sends
-	c.Identity = Identity{Authority: authority, Certificate: &pair}
+	c.Identity = id
 	c.Machine = &Machine{API: d.API, Serial: newSerial(), forwarded: d.Forwarded, ended: make(chan struct{})}
 	return c
 }

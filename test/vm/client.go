@@ -7,9 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -23,6 +26,53 @@ import (
 type Identity struct {
 	Authority   *x509.Certificate // the machine's OS CA
 	Certificate *tls.Certificate  // nil: none is shown
+}
+
+// savedIdentity is an Identity in a file.
+type savedIdentity struct {
+	Authority   []byte // DER
+	Certificate []byte // DER, the client's
+	Key         []byte // PKCS #8
+}
+
+// save fails unless the client has a certificate.
+func (id Identity) save() (savedIdentity, error) {
+	if id.Certificate == nil {
+		return savedIdentity{}, errors.New("the client has no certificate")
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(id.Certificate.PrivateKey)
+	return savedIdentity{id.Authority.Raw, id.Certificate.Certificate[0], key}, err
+}
+
+func (s savedIdentity) identity() (Identity, error) {
+	authority, err := x509.ParseCertificate(s.Authority)
+	if err != nil {
+		return Identity{}, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(s.Key)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{authority, &tls.Certificate{Certificate: [][]byte{s.Certificate}, PrivateKey: key}}, nil
+}
+
+// WriteFiles writes the identity into dir as dactyl context add --from reads it: ca.crt,
+// tls.crt and tls.key.
+func (id Identity) WriteFiles(dir string) error {
+	s, err := id.save()
+	if err != nil {
+		return err
+	}
+	for name, b := range map[string]*pem.Block{
+		"ca.crt":  {Type: "CERTIFICATE", Bytes: s.Authority},
+		"tls.crt": {Type: "CERTIFICATE", Bytes: s.Certificate},
+		"tls.key": {Type: "PRIVATE KEY", Bytes: s.Key},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(b), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Conn is an ipc.Conn over the gateway.

@@ -6,4 +6,7 @@
 // through forwarded ports. Its disk is a copy-on-write layer over the image that
 // lives as long as the directory it is in, so a machine can be killed and started
 // again on the same disk.
+//
+// Boot boots a machine for a test. Ready restores one, with a Ready node, from a snapshot of
+// its memory and its disk, in seconds.
 package vm

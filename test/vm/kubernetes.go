@@ -32,10 +32,12 @@ const readyPatience = 20 * time.Minute
 
 // NodeReady waits until the node is Ready and all components are healthy. When ctx
 // ends it says what was being waited for.
-func (r *Running) NodeReady(ctx context.Context) error {
+func (r *Running) NodeReady(ctx context.Context) error { return nodeReady(ctx, r.Kube()) }
+
+func nodeReady(ctx context.Context, kubed kube.Client) error {
 	var last *kube.GetStatusResponse
 	for {
-		now, err := r.Kube().GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
+		now, err := kubed.GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 		switch {
 		case err == nil && now.Message == "no cluster configured": // until kubed knows, it says something else
 			return errors.New("the machine has no part in a cluster: is there a kubernetes section in Config.YAML?")

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,10 +180,13 @@ func (r *Running) As(role string) *Conn {
 	return r.Dial(id)
 }
 
+// pairingCode is the console's line with the code, as a pattern for Serial.WaitFor.
+const pairingCode = `pairing code: ([0-9A-Z-]{24,})`
+
 // PairingCode waits for the code on the serial line.
 func (r *Running) PairingCode() string {
 	r.t.Helper()
-	m, err := r.Serial.WaitFor(Context(r.t), 0, `pairing code: ([0-9A-Z-]{24,})`)
+	m, err := r.Serial.WaitFor(Context(r.t), 0, pairingCode)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -199,11 +203,18 @@ func (r *Running) Trust() trust.Client { return trust.NewClient(r.Admin) }
 // and returns them as a brief answer has them.
 func (r *Running) WaitUp() []*machine.Daemon {
 	r.t.Helper()
-	ctx := Context(r.t)
+	up, err := daemonsUp(Context(r.t), r.Machine0())
+	if err != nil {
+		r.t.Fatalf("%v\n%s", err, r.Serial.Last(40))
+	}
+	return up
+}
+
+func daemonsUp(ctx context.Context, init machine.Client) ([]*machine.Daemon, error) {
 	for {
-		list, err := r.Machine0().ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: true})
+		list, err := init.ListDaemons(ctx, &machine.ListDaemonsRequest{Brief: true})
 		if err != nil {
-			r.t.Fatalf("list daemons: %v\n%s", err, r.Serial.Last(40))
+			return nil, fmt.Errorf("list daemons: %w", err)
 		}
 		var not []string
 		for _, d := range list.Daemons {
@@ -212,10 +223,10 @@ func (r *Running) WaitUp() []*machine.Daemon {
 			}
 		}
 		if len(not) == 0 {
-			return list.Daemons
+			return list.Daemons, nil
 		}
 		if !Pause(ctx) {
-			r.t.Fatalf("not up: %s\n%s", strings.Join(not, "; "), r.Serial.Last(40))
+			return nil, fmt.Errorf("not up: %s", strings.Join(not, "; "))
 		}
 	}
 }
