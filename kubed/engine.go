@@ -16,6 +16,7 @@ type settings struct {
 	cluster        string
 	podNetwork     netip.Prefix
 	serviceNetwork netip.Prefix
+	registries     render.Registries
 	extraArgs      map[string]map[string]string
 }
 
@@ -188,7 +189,7 @@ func (e *engine) render(now time.Time) {
 	n := render.Node{
 		Cluster: e.settings.cluster, Name: who.Name, Address: who.Address,
 		PodNetwork: e.settings.podNetwork, ServiceNetwork: e.settings.serviceNetwork,
-		Resolvers: e.facts.resolvers, ExtraArgs: e.settings.extraArgs, MTU: e.facts.mtus[who.Address],
+		Resolvers: e.facts.resolvers, Registries: e.settings.registries, ExtraArgs: e.settings.extraArgs, MTU: e.facts.mtus[who.Address],
 	}
 	if n.MTU == 0 && e.node != nil {
 		n.MTU = e.node.MTU // a cable that is out changes nothing
@@ -259,10 +260,14 @@ func (e *engine) missing(p *part) partName {
 func (e *engine) sweep() []action {
 	var all strings.Builder
 	for i, p := range e.parts {
-		if p.asked != flags(e.programs[i]) {
+		want := e.programs[i]
+		if p.asked != flags(want) || p.wrote != liveTexts(want) {
 			return nil
 		}
 		all.WriteString(p.asked)
+		for _, f := range want.Files {
+			all.WriteString(" " + f.Name)
+		}
 	}
 	if e.swept == all.String() {
 		return nil

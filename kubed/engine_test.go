@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //
 // Events:
 //
-//	config [none] [cluster=C] [args=COMPONENT.FLAG=VALUE]…
+//	config [none] [cluster=C] [args=COMPONENT.FLAG=VALUE]… [registry=NAME]… [proxy=URL]
 //	host NAME | addresses A,B | resolvers A,B
 //	quick                       from now on everything is healthy, and the node ready, once it runs
 //	healthy PART…               its health check succeeds from now on
@@ -380,6 +380,10 @@ func settingsOf(words []string) settings {
 			component, option, _ := strings.Cut(value, ".")
 			name, text, _ := strings.Cut(option, "=")
 			c.extraArgs[component] = map[string]string{name: text}
+		case "registry":
+			c.registries.Hosts = append(c.registries.Hosts, render.Registry{Name: value, HTTP: true})
+		case "proxy":
+			c.registries.Proxy = value
 		}
 	}
 	return c

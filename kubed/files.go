@@ -70,7 +70,8 @@ func replace(name string, content []byte, mode fs.FileMode) error {
 	return os.Rename(f.Name(), name)
 }
 
-// sweep removes everything that is not a file of these programs.
+// sweep removes everything that is not a file of these programs, and the folders that
+// are empty then: containerd does not look further than a registry's folder.
 func (f files) sweep(all []render.Program) error {
 	var keep []string
 	for _, p := range all {
@@ -78,12 +79,25 @@ func (f files) sweep(all []render.Program) error {
 			keep = append(keep, f.at(p, file))
 		}
 	}
-	return filepath.WalkDir(f.gives, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || slices.Contains(keep, name) {
+	var folders []string // below those of the receivers, which are PID 1's
+	err := filepath.WalkDir(f.gives, func(name string, d fs.DirEntry, err error) error {
+		below, _ := filepath.Rel(f.gives, name)
+		switch {
+		case err != nil || slices.Contains(keep, name):
 			return err
+		case !d.IsDir():
+			return os.Remove(name)
+		case strings.Contains(below, "/"):
+			folders = append(folders, name)
 		}
-		return os.Remove(name)
+		return nil
 	})
+	for _, name := range slices.Backward(folders) {
+		if e := os.Remove(name); e != nil && !errors.Is(e, fs.ErrExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }
 
 const pinFile = "node.json"

@@ -12,6 +12,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
 
 // peers are whom kubed calls.
@@ -37,7 +38,16 @@ func (p peers) settings(ctx context.Context) (settings, error) {
 	for component, flags := range c.ExtraArgs {
 		s.extraArgs[component] = flags.Values
 	}
+	s.registries = registries(c.Registries)
 	return s, errors.Join(wrong, wrong2)
+}
+
+func registries(c *config.Registries) render.Registries {
+	r := render.Registries{Proxy: c.GetProxy(), ProxyExcept: c.GetProxyExcept()}
+	for _, h := range c.GetHosts() {
+		r.Hosts = append(r.Hosts, render.Registry{Name: h.Name, Mirrors: h.Mirrors, CA: h.Ca, HTTP: h.Http})
+	}
+	return r
 }
 
 // facts asks who the machine is.

@@ -21,6 +21,8 @@ var Packages = []Package{
 	{"iproute2", "tests: network namespaces"},
 	{"openssl", "tests: checks certificates and TLS"},
 	{"skopeo", "tests: writes the archives of images that podd loads"},
+	{"docker-registry", "tests: the registry that images are pulled from"},
+	{"tinyproxy", "tests: the proxy in front of it"},
 
 	// The kernel, and programs with C in them.
 	{"linux-source-6.12", "the kernel's source, with Debian's fixes"},

@@ -55,6 +55,12 @@ func outcome(yaml string) string {
 	if k := s.kubernetes; k != nil {
 		fmt.Fprintf(&b, "; kubernetes %q, pods %v, services %v, %s %v", k.cluster, k.podNetwork, k.serviceNetwork, k.role, k.extraArgs)
 	}
+	for _, h := range s.registries.hosts {
+		fmt.Fprintf(&b, "; registry %s, mirrors %v, http %t, %d certificates", h.name, h.mirrors, h.http, strings.Count(h.ca, "BEGIN CERTIFICATE"))
+	}
+	if p := s.registries.proxy; p.url != "" {
+		fmt.Fprintf(&b, "; proxy %s except %v", p.url, p.except)
+	}
 	return b.String()
 }
 

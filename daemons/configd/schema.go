@@ -20,6 +20,7 @@ func parse(file string, data []byte) (settings, error) {
 		{"network", d.network(&s)},
 		{"time", d.time(&s)},
 		{"kubernetes", d.kubernetes(&s, &section)},
+		{"registries", d.registries(&s)},
 	})
 	if err == nil {
 		err = d.apart(s, section)

@@ -99,7 +99,8 @@ func (s *server) GetTime(context.Context, *config.GetTimeRequest) (*config.Time,
 
 // GetKubernetes implements config.Server.
 func (s *server) GetKubernetes(context.Context, *config.GetKubernetesRequest) (*config.Kubernetes, error) {
-	k := s.current().kubernetes
+	now := s.current()
+	k := now.kubernetes
 	if k == nil {
 		return &config.Kubernetes{}, nil
 	}
@@ -110,9 +111,18 @@ func (s *server) GetKubernetes(context.Context, *config.GetKubernetesRequest) (*
 		ServiceNetwork: k.serviceNetwork.String(),
 		Role:           k.role,
 		ExtraArgs:      map[string]*config.Flags{},
+		Registries:     now.registries.message(),
 	}
 	for component, flags := range k.extraArgs {
 		answer.ExtraArgs[component] = &config.Flags{Values: flags}
 	}
 	return answer, nil
+}
+
+func (r registries) message() *config.Registries {
+	m := &config.Registries{Proxy: r.proxy.url, ProxyExcept: r.proxy.except}
+	for _, h := range r.hosts {
+		m.Hosts = append(m.Hosts, &config.Registry{Name: h.name, Mirrors: h.mirrors, Ca: h.ca, Http: h.http})
+	}
+	return m
 }

@@ -137,7 +137,8 @@ func TestKubernetesIsHandedOn(t *testing.T) {
 	if err != nil || none.Configured {
 		t.Errorf("without a section: %v, %v", none, err)
 	}
-	m.put(m.files.boot, "kubernetes: {cluster: home, extraArgs: {kubelet: {v: 4}}}\n")
+	m.put(m.files.boot, "kubernetes: {cluster: home, extraArgs: {kubelet: {v: 4}}}\n"+
+		"registries: {proxy: {url: 'http://p:1', except: [a]}, hosts: [{name: r, mirrors: [m]}, {name: h, http: true}]}\n")
 	k, err := m.client.GetKubernetes(t.Context(), &config.GetKubernetesRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -145,5 +146,9 @@ func TestKubernetesIsHandedOn(t *testing.T) {
 	if !k.Configured || k.Cluster != "home" || k.PodNetwork != "10.244.0.0/16" || k.ServiceNetwork != "10.96.0.0/16" ||
 		k.Role != "control-plane" || k.ExtraArgs["kubelet"].GetValues()["v"] != "4" {
 		t.Errorf("%v", k)
+	}
+	r := k.Registries
+	if r.Proxy != "http://p:1" || r.ProxyExcept[0] != "a" || r.Hosts[0].Name != "r" || r.Hosts[0].Mirrors[0] != "m" || !r.Hosts[1].Http {
+		t.Errorf("%v", r)
 	}
 }

@@ -10,6 +10,7 @@ type settings struct {
 	nameservers []netip.Addr
 	timeServers []string    // never empty
 	kubernetes  *kubernetes // nil: no part in a cluster
+	registries  registries
 }
 
 // iface is one entry of network.interfaces.

@@ -408,6 +408,7 @@ type Kubernetes struct {
 	ServiceNetwork string                 `protobuf:"bytes,4,opt,name=service_network,json=serviceNetwork,proto3" json:"service_network,omitempty"`                                                            // IPv4 CIDR, /12 to /24; no address of pod_network
 	Role           string                 `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`                                                                                                      // control-plane
 	ExtraArgs      map[string]*Flags      `protobuf:"bytes,6,rep,name=extra_args,json=extraArgs,proto3" json:"extra_args,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by component: kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet
+	Registries     *Registries            `protobuf:"bytes,7,opt,name=registries,proto3" json:"registries,omitempty"`                                                                                          // where images are pulled from
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -484,6 +485,13 @@ func (x *Kubernetes) GetExtraArgs() map[string]*Flags {
 	return nil
 }
 
+func (x *Kubernetes) GetRegistries() *Registries {
+	if x != nil {
+		return x.Registries
+	}
+	return nil
+}
+
 // Flags of one component.
 type Flags struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -529,6 +537,136 @@ func (x *Flags) GetValues() map[string]string {
 	return nil
 }
 
+// Registries are where images are pulled from. Without an entry, a registry is reached
+// over TLS, with the CAs that browsers trust.
+type Registries struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hosts         []*Registry            `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Proxy         string                 `protobuf:"bytes,2,opt,name=proxy,proto3" json:"proxy,omitempty"`                                // http://HOST:PORT or https://HOST:PORT; empty: none
+	ProxyExcept   []string               `protobuf:"bytes,3,rep,name=proxy_except,json=proxyExcept,proto3" json:"proxy_except,omitempty"` // hosts, domains, addresses and networks that are reached without it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Registries) Reset() {
+	*x = Registries{}
+	mi := &file_ipc_config_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Registries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Registries) ProtoMessage() {}
+
+func (x *Registries) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_config_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Registries.ProtoReflect.Descriptor instead.
+func (*Registries) Descriptor() ([]byte, []int) {
+	return file_ipc_config_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Registries) GetHosts() []*Registry {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Registries) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *Registries) GetProxyExcept() []string {
+	if x != nil {
+		return x.ProxyExcept
+	}
+	return nil
+}
+
+type Registry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`       // HOST or HOST:PORT; "*": each without an entry
+	Mirrors       []string               `protobuf:"bytes,2,rep,name=mirrors,proto3" json:"mirrors,omitempty"` // HOST, HOST:PORT, or one of them with a path; asked first, in this order
+	Ca            string                 `protobuf:"bytes,3,opt,name=ca,proto3" json:"ca,omitempty"`           // PEM, in addition to the CAs that browsers trust
+	Http          bool                   `protobuf:"varint,4,opt,name=http,proto3" json:"http,omitempty"`      // without TLS
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Registry) Reset() {
+	*x = Registry{}
+	mi := &file_ipc_config_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Registry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Registry) ProtoMessage() {}
+
+func (x *Registry) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_config_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Registry.ProtoReflect.Descriptor instead.
+func (*Registry) Descriptor() ([]byte, []int) {
+	return file_ipc_config_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Registry) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Registry) GetMirrors() []string {
+	if x != nil {
+		return x.Mirrors
+	}
+	return nil
+}
+
+func (x *Registry) GetCa() string {
+	if x != nil {
+		return x.Ca
+	}
+	return ""
+}
+
+func (x *Registry) GetHttp() bool {
+	if x != nil {
+		return x.Http
+	}
+	return false
+}
+
 var File_ipc_config_config_proto protoreflect.FileDescriptor
 
 const file_ipc_config_config_proto_rawDesc = "" +
@@ -554,7 +692,7 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x0eGetTimeRequest\" \n" +
 	"\x04Time\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\"\x16\n" +
-	"\x14GetKubernetesRequest\"\xc7\x02\n" +
+	"\x14GetKubernetesRequest\"\x85\x03\n" +
 	"\n" +
 	"Kubernetes\x12\x1e\n" +
 	"\n" +
@@ -566,7 +704,10 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x0fservice_network\x18\x04 \x01(\tR\x0eserviceNetwork\x12\x12\n" +
 	"\x04role\x18\x05 \x01(\tR\x04role\x12J\n" +
 	"\n" +
-	"extra_args\x18\x06 \x03(\v2+.dactyl.config.v1.Kubernetes.ExtraArgsEntryR\textraArgs\x1aU\n" +
+	"extra_args\x18\x06 \x03(\v2+.dactyl.config.v1.Kubernetes.ExtraArgsEntryR\textraArgs\x12<\n" +
+	"\n" +
+	"registries\x18\a \x01(\v2\x1c.dactyl.config.v1.RegistriesR\n" +
+	"registries\x1aU\n" +
 	"\x0eExtraArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.dactyl.config.v1.FlagsR\x05value:\x028\x01\"\x7f\n" +
@@ -574,7 +715,17 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x06values\x18\x01 \x03(\v2#.dactyl.config.v1.Flags.ValuesEntryR\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe6\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
+	"\n" +
+	"Registries\x120\n" +
+	"\x05hosts\x18\x01 \x03(\v2\x1a.dactyl.config.v1.RegistryR\x05hosts\x12\x14\n" +
+	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x12!\n" +
+	"\fproxy_except\x18\x03 \x03(\tR\vproxyExcept\"\\\n" +
+	"\bRegistry\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\amirrors\x18\x02 \x03(\tR\amirrors\x12\x0e\n" +
+	"\x02ca\x18\x03 \x01(\tR\x02ca\x12\x12\n" +
+	"\x04http\x18\x04 \x01(\bR\x04http2\xe6\x02\n" +
 	"\x06Config\x12c\n" +
 	"\tGetConfig\x12\".dactyl.config.v1.GetConfigRequest\x1a#.dactyl.config.v1.GetConfigResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12Q\n" +
 	"\n" +
@@ -594,7 +745,7 @@ func file_ipc_config_config_proto_rawDescGZIP() []byte {
 	return file_ipc_config_config_proto_rawDescData
 }
 
-var file_ipc_config_config_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_ipc_config_config_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ipc_config_config_proto_goTypes = []any{
 	(*GetConfigRequest)(nil),     // 0: dactyl.config.v1.GetConfigRequest
 	(*GetConfigResponse)(nil),    // 1: dactyl.config.v1.GetConfigResponse
@@ -606,27 +757,31 @@ var file_ipc_config_config_proto_goTypes = []any{
 	(*GetKubernetesRequest)(nil), // 7: dactyl.config.v1.GetKubernetesRequest
 	(*Kubernetes)(nil),           // 8: dactyl.config.v1.Kubernetes
 	(*Flags)(nil),                // 9: dactyl.config.v1.Flags
-	nil,                          // 10: dactyl.config.v1.Kubernetes.ExtraArgsEntry
-	nil,                          // 11: dactyl.config.v1.Flags.ValuesEntry
+	(*Registries)(nil),           // 10: dactyl.config.v1.Registries
+	(*Registry)(nil),             // 11: dactyl.config.v1.Registry
+	nil,                          // 12: dactyl.config.v1.Kubernetes.ExtraArgsEntry
+	nil,                          // 13: dactyl.config.v1.Flags.ValuesEntry
 }
 var file_ipc_config_config_proto_depIdxs = []int32{
 	4,  // 0: dactyl.config.v1.Network.interfaces:type_name -> dactyl.config.v1.Interface
-	10, // 1: dactyl.config.v1.Kubernetes.extra_args:type_name -> dactyl.config.v1.Kubernetes.ExtraArgsEntry
-	11, // 2: dactyl.config.v1.Flags.values:type_name -> dactyl.config.v1.Flags.ValuesEntry
-	9,  // 3: dactyl.config.v1.Kubernetes.ExtraArgsEntry.value:type_name -> dactyl.config.v1.Flags
-	0,  // 4: dactyl.config.v1.Config.GetConfig:input_type -> dactyl.config.v1.GetConfigRequest
-	2,  // 5: dactyl.config.v1.Config.GetNetwork:input_type -> dactyl.config.v1.GetNetworkRequest
-	5,  // 6: dactyl.config.v1.Config.GetTime:input_type -> dactyl.config.v1.GetTimeRequest
-	7,  // 7: dactyl.config.v1.Config.GetKubernetes:input_type -> dactyl.config.v1.GetKubernetesRequest
-	1,  // 8: dactyl.config.v1.Config.GetConfig:output_type -> dactyl.config.v1.GetConfigResponse
-	3,  // 9: dactyl.config.v1.Config.GetNetwork:output_type -> dactyl.config.v1.Network
-	6,  // 10: dactyl.config.v1.Config.GetTime:output_type -> dactyl.config.v1.Time
-	8,  // 11: dactyl.config.v1.Config.GetKubernetes:output_type -> dactyl.config.v1.Kubernetes
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	12, // 1: dactyl.config.v1.Kubernetes.extra_args:type_name -> dactyl.config.v1.Kubernetes.ExtraArgsEntry
+	10, // 2: dactyl.config.v1.Kubernetes.registries:type_name -> dactyl.config.v1.Registries
+	13, // 3: dactyl.config.v1.Flags.values:type_name -> dactyl.config.v1.Flags.ValuesEntry
+	11, // 4: dactyl.config.v1.Registries.hosts:type_name -> dactyl.config.v1.Registry
+	9,  // 5: dactyl.config.v1.Kubernetes.ExtraArgsEntry.value:type_name -> dactyl.config.v1.Flags
+	0,  // 6: dactyl.config.v1.Config.GetConfig:input_type -> dactyl.config.v1.GetConfigRequest
+	2,  // 7: dactyl.config.v1.Config.GetNetwork:input_type -> dactyl.config.v1.GetNetworkRequest
+	5,  // 8: dactyl.config.v1.Config.GetTime:input_type -> dactyl.config.v1.GetTimeRequest
+	7,  // 9: dactyl.config.v1.Config.GetKubernetes:input_type -> dactyl.config.v1.GetKubernetesRequest
+	1,  // 10: dactyl.config.v1.Config.GetConfig:output_type -> dactyl.config.v1.GetConfigResponse
+	3,  // 11: dactyl.config.v1.Config.GetNetwork:output_type -> dactyl.config.v1.Network
+	6,  // 12: dactyl.config.v1.Config.GetTime:output_type -> dactyl.config.v1.Time
+	8,  // 13: dactyl.config.v1.Config.GetKubernetes:output_type -> dactyl.config.v1.Kubernetes
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_ipc_config_config_proto_init() }
@@ -640,7 +795,7 @@ func file_ipc_config_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_config_config_proto_rawDesc), len(file_ipc_config_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

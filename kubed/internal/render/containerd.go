@@ -12,6 +12,10 @@ const poddGroup = 115
 func containerd(n Node) *draft {
 	d := newDraft("containerd", domain)
 	d.Args = []string{"--config", d.file("containerd.toml", containerdConfig)}
+	if n.Registries.Proxy != "" {
+		d.Args = append(d.Args, "--environment", d.file("proxy.env", proxyEnvironment(n)))
+	}
+	d.registries(n.Registries)
 	d.live("cni/10-dactyl.conflist", asJSON(podNetwork(n)))
 	return d
 }
@@ -35,6 +39,8 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
   stats_collect_period = 30
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = %q
+  [plugins."io.containerd.cri.v1.images".registry]
+    config_path = %q
 
 [plugins."io.containerd.cri.v1.runtime"]
   enable_selinux = false
@@ -67,7 +73,7 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
         # Apart from containerd's own, so that pods live on when it is restarted.
         ShimCgroup = "/shims"
         SystemdCgroup = false
-`, poddGroup, pauseImage)
+`, poddGroup, pauseImage, hostsPath)
 
 // leastMTU is what IPv4 asks of every link.
 const leastMTU = 576

@@ -34,7 +34,8 @@ type Node struct {
 	PodNetwork     netip.Prefix
 	ServiceNetwork netip.Prefix
 	Resolvers      []netip.Addr
-	MTU            int                          // of the link that has Address; 0: not known
+	MTU            int // of the link that has Address; 0: not known
+	Registries     Registries
 	ExtraArgs      map[string]map[string]string // component → flag without hyphens → value
 }
 

@@ -21,6 +21,15 @@ func home() Node {
 		Cluster: "home", Name: "dactyl-000002", Address: netip.MustParseAddr("10.0.2.15"),
 		PodNetwork: netip.MustParsePrefix("10.244.0.0/16"), ServiceNetwork: netip.MustParsePrefix("10.96.0.0/16"),
 		Resolvers: []netip.Addr{netip.MustParseAddr("10.0.2.3")}, MTU: 1500,
+		Registries: Registries{
+			Hosts: []Registry{
+				{Name: "docker.io", Mirrors: []string{"mirror.example.org:5000", "harbor.example.org/docker-hub"}},
+				{Name: "mirror.example.org:5000", CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+				{Name: "192.168.7.1:5000", HTTP: true},
+				{Name: "*", Mirrors: []string{"192.168.7.1:5000/cache"}},
+			},
+			Proxy: "http://proxy.example.org:3128", ProxyExcept: []string{"192.168.7.0/24"},
+		},
 		ExtraArgs: map[string]map[string]string{
 			"kube-apiserver": {"event-ttl": "30m", "v": "2"},
 			"kubelet":        {"max-pods": "30"},
@@ -122,7 +131,7 @@ func live(p Program, name string) string {
 func TestNamedFilesAreThere(t *testing.T) {
 	named := regexp.MustCompile(`/run/from/kubed/[^", \n]+`)
 	for _, p := range programs(t, home()) {
-		have := map[string]bool{"/run/from/kubed/pods/cni": true}
+		have := map[string]bool{"/run/from/kubed/pods/cni": true, "/run/from/kubed/pods/certs.d": true}
 		text := strings.Join(p.Args, "\n")
 		for _, f := range p.Files {
 			have["/run/from/kubed/"+p.Receiver+"/"+f.Name] = true
