@@ -94,6 +94,13 @@ func commands() []command {
 				flags:   loadFlags, run: loadImage},
 			{use: "remove NAME", short: "Remove an image with all its names", complete: imageNames, run: removeImage},
 		}},
+		{use: "registry", short: "Registries that images are pulled from", sub: []command{
+			{use: "login REGISTRY", short: "Store a name and a password for a registry on the machine", long: loginLong,
+				example: "  dactyl registry login registry.example.org:5000 --username me\n  pass show registry | dactyl registry login docker.io --username me",
+				flags:   loginFlags, run: registryLogin},
+			{use: "logout REGISTRY", short: "Remove them", complete: registryNames, run: registryLogout},
+			{use: "list", short: "List registries that there is a password for", run: query(pods.NewClient, pods.Client.ListRegistryCredentials, registryTable)},
+		}},
 		{use: "etcd", short: "The cluster's database", sub: []command{
 			{use: "status", short: "Show how it is", run: query(etcd.NewClient, etcd.Client.GetStatus, etcdTable)},
 			{use: "snapshot FILE", short: "Save it to a file", long: snapshotLong,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -46,7 +47,7 @@ func (f *fake) register(r ipc.Registrar) {
 	systime.Register(r, fakeTime{})
 	config.Register(r, fakeConfig{})
 	kube.Register(r, fakeKube{f})
-	pods.Register(r, fakePods{})
+	pods.Register(r, &fakePods{})
 	etcd.Register(r, fakeEtcd{f})
 	trust.Register(r, fakeTrust{f})
 	dev.Register(r, fakeDev{f})
@@ -291,18 +292,45 @@ func (f fakeKube) GetKubeconfigInfo(context.Context, *kube.GetKubeconfigInfoRequ
 	}, nil
 }
 
-// fakePods has two images and takes archives that begin with "tar ".
-type fakePods struct{}
+// fakePods has two images and takes archives that begin with "tar ". It stores one
+// credential.
+type fakePods struct {
+	credential *pods.SetRegistryCredentialRequest
+}
 
-func (fakePods) GetRuntime(context.Context, *pods.GetRuntimeRequest) (*pods.Runtime, error) {
+func (f *fakePods) SetRegistryCredential(_ context.Context, r *pods.SetRegistryCredentialRequest) (*pods.SetRegistryCredentialResponse, error) {
+	if strings.Contains(r.Registry, "://") || r.Password != "secret" {
+		return nil, status.Errorf(codes.InvalidArgument, "%q is no registry, or %q not the password", r.Registry, r.Password)
+	}
+	f.credential = r
+	return &pods.SetRegistryCredentialResponse{}, nil
+}
+
+func (f *fakePods) RemoveRegistryCredential(_ context.Context, r *pods.RemoveRegistryCredentialRequest) (*pods.RemoveRegistryCredentialResponse, error) {
+	if f.credential == nil || f.credential.Registry != r.Registry {
+		return nil, status.Errorf(codes.NotFound, "there is no credential for %q", r.Registry)
+	}
+	f.credential = nil
+	return &pods.RemoveRegistryCredentialResponse{}, nil
+}
+
+func (f *fakePods) ListRegistryCredentials(context.Context, *pods.ListRegistryCredentialsRequest) (*pods.ListRegistryCredentialsResponse, error) {
+	r := &pods.ListRegistryCredentialsResponse{}
+	if c := f.credential; c != nil {
+		r.Credentials = append(r.Credentials, &pods.RegistryCredential{Registry: c.Registry, Username: c.Username})
+	}
+	return r, nil
+}
+
+func (*fakePods) GetRuntime(context.Context, *pods.GetRuntimeRequest) (*pods.Runtime, error) {
 	return &pods.Runtime{Serving: true, Name: "containerd", Version: "v2.3.7", NetworkReady: true}, nil
 }
 
-func (fakePods) ListPods(context.Context, *pods.ListPodsRequest) (*pods.ListPodsResponse, error) {
+func (*fakePods) ListPods(context.Context, *pods.ListPodsRequest) (*pods.ListPodsResponse, error) {
 	return &pods.ListPodsResponse{}, nil
 }
 
-func (fakePods) ListImages(context.Context, *pods.ListImagesRequest) (*pods.ListImagesResponse, error) {
+func (*fakePods) ListImages(context.Context, *pods.ListImagesRequest) (*pods.ListImagesResponse, error) {
 	return &pods.ListImagesResponse{DiskFreeBytes: 3 << 30, Images: []*pods.Image{
 		{Id: "sha256:0123456789abcdef", Names: []string{"docker.io/library/app:1", "docker.io/library/app:latest"}, SizeBytes: 4 << 20, Loaded: true},
 		{Id: "sha256:fedcba9876543210", Names: []string{"registry.k8s.io/pause:3.10.1"}, SizeBytes: 5752, System: true},
@@ -310,16 +338,16 @@ func (fakePods) ListImages(context.Context, *pods.ListImagesRequest) (*pods.List
 	}}, nil
 }
 
-func (f fakePods) LoadImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+func (f *fakePods) LoadImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
 	return f.take(from, "docker.io/library/app:2")
 }
 
-func (f fakePods) ReplaceImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
+func (f *fakePods) ReplaceImage(_ context.Context, from ipc.Receiver[*pods.LoadImageRequest]) (*pods.LoadImageResponse, error) {
 	return f.take(from, "docker.io/library/replaced:1")
 }
 
 // take takes an archive, whose one image is called otherwise unless the header says.
-func (fakePods) take(from ipc.Receiver[*pods.LoadImageRequest], otherwise string) (*pods.LoadImageResponse, error) {
+func (*fakePods) take(from ipc.Receiver[*pods.LoadImageRequest], otherwise string) (*pods.LoadImageResponse, error) {
 	head, err := from.Recv()
 	if err != nil {
 		return nil, err
@@ -351,7 +379,7 @@ func (fakePods) take(from ipc.Receiver[*pods.LoadImageRequest], otherwise string
 	return &pods.LoadImageResponse{Images: []*pods.LoadedImage{{Id: "sha256:abcdef0123456789", Names: []string{name}, SizeBytes: uint64(len(archive))}}}, nil
 }
 
-func (fakePods) RemoveImage(_ context.Context, r *pods.RemoveImageRequest) (*pods.RemoveImageResponse, error) {
+func (*fakePods) RemoveImage(_ context.Context, r *pods.RemoveImageRequest) (*pods.RemoveImageResponse, error) {
 	switch r.Name {
 	case "app:1":
 		return &pods.RemoveImageResponse{Names: []string{"docker.io/library/app:1", "docker.io/library/app:latest"}}, nil

@@ -34,6 +34,13 @@
 // When it starts, it sees to it that the images in /lib/pods/images are there, and marks
 // them as the system's, which nobody can remove or replace.
 //
+// # Credentials for registries
+//
+// An admin sets a name and a password for a registry. podd keeps them on STATE and gives
+// them to the kubelet, in the form of docker login's file, from which the kubelet takes
+// them for every pull. No method returns a password. The root of the pods' domain can
+// read the file, as it can everything that the kubelet can.
+//
 // # The machine's end
 //
 // PID 1 stops the kubelet before podd and containerd after it. So, told to end, podd asks
@@ -46,6 +53,6 @@
 // # Who calls it, what survives a restart
 //
 // The outside, through the gateway, and kubed, which asks whether pods can be started.
-// podd keeps nothing: images are containerd's. A load that was under way fails and can
+// podd keeps the credentials: images are containerd's. A load that was under way fails and can
 // be tried again.
 package main

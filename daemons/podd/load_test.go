@@ -35,9 +35,15 @@ func (d *disk) ListMounts(context.Context, *storage.ListMountsRequest) (*storage
 // podd serves p's containerd, with a disk.
 func podd(t *testing.T, c *containerd, d *disk) pods.Client {
 	t.Helper()
-	below := ipctest.Pair(t, map[string][]string{storage.Service: {"ListMounts"}}, func(r ipc.Registrar) { storage.Register(r, d) })
-	s := newServer(c, storage.NewClient(below), discard)
-	may := map[string][]string{pods.Service: {"GetRuntime", "ListPods", "ListImages", "LoadImage", "ReplaceImage", "RemoveImage"}}
+	return serve(t, newServer(c, storageOf(t, d), testVault(t), discard))
+}
+
+func storageOf(t *testing.T, d *disk) storage.Client {
+	return storage.NewClient(ipctest.Pair(t, map[string][]string{storage.Service: {"ListMounts"}}, func(r ipc.Registrar) { storage.Register(r, d) }))
+}
+
+func serve(t *testing.T, s *server) pods.Client {
+	may := map[string][]string{pods.Service: {"GetRuntime", "ListPods", "ListImages", "LoadImage", "ReplaceImage", "RemoveImage", "SetRegistryCredential", "RemoveRegistryCredential", "ListRegistryCredentials"}}
 	return pods.NewClient(ipctest.Pair(t, may, func(r ipc.Registrar) { pods.Register(r, s) }))
 }
 

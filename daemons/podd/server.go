@@ -19,13 +19,14 @@ import (
 type server struct {
 	c       *containerd
 	storage storage.Client
+	vault   *vault
 	log     *slog.Logger
 
 	uploads sync.Mutex // held while one is taken
 }
 
-func newServer(c *containerd, s storage.Client, log *slog.Logger) *server {
-	return &server{c: c, storage: s, log: log}
+func newServer(c *containerd, s storage.Client, v *vault, log *slog.Logger) *server {
+	return &server{c: c, storage: s, vault: v, log: log}
 }
 
 // answer turns an error into what the caller is told.

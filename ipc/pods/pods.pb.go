@@ -872,6 +872,314 @@ func (x *RemoveImageResponse) GetNames() []string {
 	return nil
 }
 
+type SetRegistryCredentialRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Registry      string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"` // HOST or HOST:PORT as images' names begin; with a path: only for images below it
+	Username      string                 `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	Password      string                 `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"` // or a token, as the registry wants it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRegistryCredentialRequest) Reset() {
+	*x = SetRegistryCredentialRequest{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRegistryCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRegistryCredentialRequest) ProtoMessage() {}
+
+func (x *SetRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRegistryCredentialRequest.ProtoReflect.Descriptor instead.
+func (*SetRegistryCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetRegistryCredentialRequest) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *SetRegistryCredentialRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *SetRegistryCredentialRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+type SetRegistryCredentialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRegistryCredentialResponse) Reset() {
+	*x = SetRegistryCredentialResponse{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRegistryCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRegistryCredentialResponse) ProtoMessage() {}
+
+func (x *SetRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRegistryCredentialResponse.ProtoReflect.Descriptor instead.
+func (*SetRegistryCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{16}
+}
+
+type RemoveRegistryCredentialRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Registry      string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRegistryCredentialRequest) Reset() {
+	*x = RemoveRegistryCredentialRequest{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRegistryCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRegistryCredentialRequest) ProtoMessage() {}
+
+func (x *RemoveRegistryCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRegistryCredentialRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRegistryCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RemoveRegistryCredentialRequest) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+type RemoveRegistryCredentialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRegistryCredentialResponse) Reset() {
+	*x = RemoveRegistryCredentialResponse{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRegistryCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRegistryCredentialResponse) ProtoMessage() {}
+
+func (x *RemoveRegistryCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRegistryCredentialResponse.ProtoReflect.Descriptor instead.
+func (*RemoveRegistryCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{18}
+}
+
+type ListRegistryCredentialsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegistryCredentialsRequest) Reset() {
+	*x = ListRegistryCredentialsRequest{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegistryCredentialsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegistryCredentialsRequest) ProtoMessage() {}
+
+func (x *ListRegistryCredentialsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegistryCredentialsRequest.ProtoReflect.Descriptor instead.
+func (*ListRegistryCredentialsRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{19}
+}
+
+type ListRegistryCredentialsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Credentials   []*RegistryCredential  `protobuf:"bytes,1,rep,name=credentials,proto3" json:"credentials,omitempty"` // by registry
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegistryCredentialsResponse) Reset() {
+	*x = ListRegistryCredentialsResponse{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegistryCredentialsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegistryCredentialsResponse) ProtoMessage() {}
+
+func (x *ListRegistryCredentialsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegistryCredentialsResponse.ProtoReflect.Descriptor instead.
+func (*ListRegistryCredentialsResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListRegistryCredentialsResponse) GetCredentials() []*RegistryCredential {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+type RegistryCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Registry      string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	Username      string                 `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistryCredential) Reset() {
+	*x = RegistryCredential{}
+	mi := &file_ipc_pods_pods_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistryCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistryCredential) ProtoMessage() {}
+
+func (x *RegistryCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_pods_pods_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistryCredential.ProtoReflect.Descriptor instead.
+func (*RegistryCredential) Descriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RegistryCredential) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *RegistryCredential) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
 var File_ipc_pods_pods_proto protoreflect.FileDescriptor
 
 const file_ipc_pods_pods_proto_rawDesc = "" +
@@ -934,7 +1242,21 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"\x12RemoveImageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"+\n" +
 	"\x13RemoveImageResponse\x12\x14\n" +
-	"\x05names\x18\x01 \x03(\tR\x05names2\xc8\x04\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"r\n" +
+	"\x1cSetRegistryCredentialRequest\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x12\x1a\n" +
+	"\bpassword\x18\x03 \x01(\tR\bpassword\"\x1f\n" +
+	"\x1dSetRegistryCredentialResponse\"=\n" +
+	"\x1fRemoveRegistryCredentialRequest\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\"\"\n" +
+	" RemoveRegistryCredentialResponse\" \n" +
+	"\x1eListRegistryCredentialsRequest\"g\n" +
+	"\x1fListRegistryCredentialsResponse\x12D\n" +
+	"\vcredentials\x18\x01 \x03(\v2\".dactyl.pods.v1.RegistryCredentialR\vcredentials\"L\n" +
+	"\x12RegistryCredential\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername2\xe4\a\n" +
 	"\x04Pods\x12W\n" +
 	"\n" +
 	"GetRuntime\x12!.dactyl.pods.v1.GetRuntimeRequest\x1a\x17.dactyl.pods.v1.Runtime\"\r\x8a\x91$\x06reader\x90\x02\x01\x12\\\n" +
@@ -943,7 +1265,10 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"ListImages\x12!.dactyl.pods.v1.ListImagesRequest\x1a\".dactyl.pods.v1.ListImagesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12`\n" +
 	"\tLoadImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\f\x8a\x91$\boperator(\x01\x12`\n" +
 	"\fReplaceImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\t\x8a\x91$\x05admin(\x01\x12a\n" +
-	"\vRemoveImage\x12\".dactyl.pods.v1.RemoveImageRequest\x1a#.dactyl.pods.v1.RemoveImageResponse\"\t\x8a\x91$\x05adminB&Z$github.com/dactyl-os/dactyl/ipc/podsb\x06proto3"
+	"\vRemoveImage\x12\".dactyl.pods.v1.RemoveImageRequest\x1a#.dactyl.pods.v1.RemoveImageResponse\"\t\x8a\x91$\x05admin\x12\x82\x01\n" +
+	"\x15SetRegistryCredential\x12,.dactyl.pods.v1.SetRegistryCredentialRequest\x1a-.dactyl.pods.v1.SetRegistryCredentialResponse\"\f\x8a\x91$\x05admin\x90\x02\x02\x12\x88\x01\n" +
+	"\x18RemoveRegistryCredential\x12/.dactyl.pods.v1.RemoveRegistryCredentialRequest\x1a0.dactyl.pods.v1.RemoveRegistryCredentialResponse\"\t\x8a\x91$\x05admin\x12\x89\x01\n" +
+	"\x17ListRegistryCredentials\x12..dactyl.pods.v1.ListRegistryCredentialsRequest\x1a/.dactyl.pods.v1.ListRegistryCredentialsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/podsb\x06proto3"
 
 var (
 	file_ipc_pods_pods_proto_rawDescOnce sync.Once
@@ -957,23 +1282,30 @@ func file_ipc_pods_pods_proto_rawDescGZIP() []byte {
 	return file_ipc_pods_pods_proto_rawDescData
 }
 
-var file_ipc_pods_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_ipc_pods_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ipc_pods_pods_proto_goTypes = []any{
-	(*GetRuntimeRequest)(nil),   // 0: dactyl.pods.v1.GetRuntimeRequest
-	(*Runtime)(nil),             // 1: dactyl.pods.v1.Runtime
-	(*ListPodsRequest)(nil),     // 2: dactyl.pods.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),    // 3: dactyl.pods.v1.ListPodsResponse
-	(*Pod)(nil),                 // 4: dactyl.pods.v1.Pod
-	(*Container)(nil),           // 5: dactyl.pods.v1.Container
-	(*ListImagesRequest)(nil),   // 6: dactyl.pods.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),  // 7: dactyl.pods.v1.ListImagesResponse
-	(*Image)(nil),               // 8: dactyl.pods.v1.Image
-	(*LoadImageRequest)(nil),    // 9: dactyl.pods.v1.LoadImageRequest
-	(*LoadImageHeader)(nil),     // 10: dactyl.pods.v1.LoadImageHeader
-	(*LoadImageResponse)(nil),   // 11: dactyl.pods.v1.LoadImageResponse
-	(*LoadedImage)(nil),         // 12: dactyl.pods.v1.LoadedImage
-	(*RemoveImageRequest)(nil),  // 13: dactyl.pods.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil), // 14: dactyl.pods.v1.RemoveImageResponse
+	(*GetRuntimeRequest)(nil),                // 0: dactyl.pods.v1.GetRuntimeRequest
+	(*Runtime)(nil),                          // 1: dactyl.pods.v1.Runtime
+	(*ListPodsRequest)(nil),                  // 2: dactyl.pods.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),                 // 3: dactyl.pods.v1.ListPodsResponse
+	(*Pod)(nil),                              // 4: dactyl.pods.v1.Pod
+	(*Container)(nil),                        // 5: dactyl.pods.v1.Container
+	(*ListImagesRequest)(nil),                // 6: dactyl.pods.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),               // 7: dactyl.pods.v1.ListImagesResponse
+	(*Image)(nil),                            // 8: dactyl.pods.v1.Image
+	(*LoadImageRequest)(nil),                 // 9: dactyl.pods.v1.LoadImageRequest
+	(*LoadImageHeader)(nil),                  // 10: dactyl.pods.v1.LoadImageHeader
+	(*LoadImageResponse)(nil),                // 11: dactyl.pods.v1.LoadImageResponse
+	(*LoadedImage)(nil),                      // 12: dactyl.pods.v1.LoadedImage
+	(*RemoveImageRequest)(nil),               // 13: dactyl.pods.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),              // 14: dactyl.pods.v1.RemoveImageResponse
+	(*SetRegistryCredentialRequest)(nil),     // 15: dactyl.pods.v1.SetRegistryCredentialRequest
+	(*SetRegistryCredentialResponse)(nil),    // 16: dactyl.pods.v1.SetRegistryCredentialResponse
+	(*RemoveRegistryCredentialRequest)(nil),  // 17: dactyl.pods.v1.RemoveRegistryCredentialRequest
+	(*RemoveRegistryCredentialResponse)(nil), // 18: dactyl.pods.v1.RemoveRegistryCredentialResponse
+	(*ListRegistryCredentialsRequest)(nil),   // 19: dactyl.pods.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 20: dactyl.pods.v1.ListRegistryCredentialsResponse
+	(*RegistryCredential)(nil),               // 21: dactyl.pods.v1.RegistryCredential
 }
 var file_ipc_pods_pods_proto_depIdxs = []int32{
 	4,  // 0: dactyl.pods.v1.ListPodsResponse.pods:type_name -> dactyl.pods.v1.Pod
@@ -981,23 +1313,30 @@ var file_ipc_pods_pods_proto_depIdxs = []int32{
 	8,  // 2: dactyl.pods.v1.ListImagesResponse.images:type_name -> dactyl.pods.v1.Image
 	10, // 3: dactyl.pods.v1.LoadImageRequest.header:type_name -> dactyl.pods.v1.LoadImageHeader
 	12, // 4: dactyl.pods.v1.LoadImageResponse.images:type_name -> dactyl.pods.v1.LoadedImage
-	0,  // 5: dactyl.pods.v1.Pods.GetRuntime:input_type -> dactyl.pods.v1.GetRuntimeRequest
-	2,  // 6: dactyl.pods.v1.Pods.ListPods:input_type -> dactyl.pods.v1.ListPodsRequest
-	6,  // 7: dactyl.pods.v1.Pods.ListImages:input_type -> dactyl.pods.v1.ListImagesRequest
-	9,  // 8: dactyl.pods.v1.Pods.LoadImage:input_type -> dactyl.pods.v1.LoadImageRequest
-	9,  // 9: dactyl.pods.v1.Pods.ReplaceImage:input_type -> dactyl.pods.v1.LoadImageRequest
-	13, // 10: dactyl.pods.v1.Pods.RemoveImage:input_type -> dactyl.pods.v1.RemoveImageRequest
-	1,  // 11: dactyl.pods.v1.Pods.GetRuntime:output_type -> dactyl.pods.v1.Runtime
-	3,  // 12: dactyl.pods.v1.Pods.ListPods:output_type -> dactyl.pods.v1.ListPodsResponse
-	7,  // 13: dactyl.pods.v1.Pods.ListImages:output_type -> dactyl.pods.v1.ListImagesResponse
-	11, // 14: dactyl.pods.v1.Pods.LoadImage:output_type -> dactyl.pods.v1.LoadImageResponse
-	11, // 15: dactyl.pods.v1.Pods.ReplaceImage:output_type -> dactyl.pods.v1.LoadImageResponse
-	14, // 16: dactyl.pods.v1.Pods.RemoveImage:output_type -> dactyl.pods.v1.RemoveImageResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	21, // 5: dactyl.pods.v1.ListRegistryCredentialsResponse.credentials:type_name -> dactyl.pods.v1.RegistryCredential
+	0,  // 6: dactyl.pods.v1.Pods.GetRuntime:input_type -> dactyl.pods.v1.GetRuntimeRequest
+	2,  // 7: dactyl.pods.v1.Pods.ListPods:input_type -> dactyl.pods.v1.ListPodsRequest
+	6,  // 8: dactyl.pods.v1.Pods.ListImages:input_type -> dactyl.pods.v1.ListImagesRequest
+	9,  // 9: dactyl.pods.v1.Pods.LoadImage:input_type -> dactyl.pods.v1.LoadImageRequest
+	9,  // 10: dactyl.pods.v1.Pods.ReplaceImage:input_type -> dactyl.pods.v1.LoadImageRequest
+	13, // 11: dactyl.pods.v1.Pods.RemoveImage:input_type -> dactyl.pods.v1.RemoveImageRequest
+	15, // 12: dactyl.pods.v1.Pods.SetRegistryCredential:input_type -> dactyl.pods.v1.SetRegistryCredentialRequest
+	17, // 13: dactyl.pods.v1.Pods.RemoveRegistryCredential:input_type -> dactyl.pods.v1.RemoveRegistryCredentialRequest
+	19, // 14: dactyl.pods.v1.Pods.ListRegistryCredentials:input_type -> dactyl.pods.v1.ListRegistryCredentialsRequest
+	1,  // 15: dactyl.pods.v1.Pods.GetRuntime:output_type -> dactyl.pods.v1.Runtime
+	3,  // 16: dactyl.pods.v1.Pods.ListPods:output_type -> dactyl.pods.v1.ListPodsResponse
+	7,  // 17: dactyl.pods.v1.Pods.ListImages:output_type -> dactyl.pods.v1.ListImagesResponse
+	11, // 18: dactyl.pods.v1.Pods.LoadImage:output_type -> dactyl.pods.v1.LoadImageResponse
+	11, // 19: dactyl.pods.v1.Pods.ReplaceImage:output_type -> dactyl.pods.v1.LoadImageResponse
+	14, // 20: dactyl.pods.v1.Pods.RemoveImage:output_type -> dactyl.pods.v1.RemoveImageResponse
+	16, // 21: dactyl.pods.v1.Pods.SetRegistryCredential:output_type -> dactyl.pods.v1.SetRegistryCredentialResponse
+	18, // 22: dactyl.pods.v1.Pods.RemoveRegistryCredential:output_type -> dactyl.pods.v1.RemoveRegistryCredentialResponse
+	20, // 23: dactyl.pods.v1.Pods.ListRegistryCredentials:output_type -> dactyl.pods.v1.ListRegistryCredentialsResponse
+	15, // [15:24] is the sub-list for method output_type
+	6,  // [6:15] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_ipc_pods_pods_proto_init() }
@@ -1011,7 +1350,7 @@ func file_ipc_pods_pods_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_pods_pods_proto_rawDesc), len(file_ipc_pods_pods_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

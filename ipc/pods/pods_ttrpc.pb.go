@@ -13,12 +13,15 @@ import (
 const Service = "dactyl.pods.v1.Pods"
 
 var (
-	methodGetRuntime   = &ipc.Method{Service: Service, Name: "GetRuntime", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListPods     = &ipc.Method{Service: Service, Name: "ListPods", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListImages   = &ipc.Method{Service: Service, Name: "ListImages", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodLoadImage    = &ipc.Method{Service: Service, Name: "LoadImage", Idempotent: false, ClientStream: true, ServerStream: false}
-	methodReplaceImage = &ipc.Method{Service: Service, Name: "ReplaceImage", Idempotent: false, ClientStream: true, ServerStream: false}
-	methodRemoveImage  = &ipc.Method{Service: Service, Name: "RemoveImage", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodGetRuntime               = &ipc.Method{Service: Service, Name: "GetRuntime", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListPods                 = &ipc.Method{Service: Service, Name: "ListPods", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListImages               = &ipc.Method{Service: Service, Name: "ListImages", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodLoadImage                = &ipc.Method{Service: Service, Name: "LoadImage", Idempotent: false, ClientStream: true, ServerStream: false}
+	methodReplaceImage             = &ipc.Method{Service: Service, Name: "ReplaceImage", Idempotent: false, ClientStream: true, ServerStream: false}
+	methodRemoveImage              = &ipc.Method{Service: Service, Name: "RemoveImage", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodSetRegistryCredential    = &ipc.Method{Service: Service, Name: "SetRegistryCredential", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodRemoveRegistryCredential = &ipc.Method{Service: Service, Name: "RemoveRegistryCredential", Idempotent: false, ClientStream: false, ServerStream: false}
+	methodListRegistryCredentials  = &ipc.Method{Service: Service, Name: "ListRegistryCredentials", Idempotent: true, ClientStream: false, ServerStream: false}
 )
 
 // Server is what serves dactyl.pods.v1.Pods.
@@ -51,6 +54,16 @@ type Server interface {
 	// neither a name nor a digest; NOT_FOUND; FAILED_PRECONDITION for an image that a
 	// container uses or that belongs to the system.
 	RemoveImage(context.Context, *RemoveImageRequest) (*RemoveImageResponse, error)
+	// SetRegistryCredential stores the name and password with which the kubelet pulls
+	// images from a registry, for all pods; a pod's imagePullSecrets are tried too. The
+	// password cannot be read back. INVALID_ARGUMENT for what is no registry, name or
+	// password; RESOURCE_EXHAUSTED when there are too many.
+	SetRegistryCredential(context.Context, *SetRegistryCredentialRequest) (*SetRegistryCredentialResponse, error)
+	// RemoveRegistryCredential removes one. NOT_FOUND when there is none.
+	RemoveRegistryCredential(context.Context, *RemoveRegistryCredentialRequest) (*RemoveRegistryCredentialResponse, error)
+	// ListRegistryCredentials lists for which registries there are some, without the
+	// passwords.
+	ListRegistryCredentials(context.Context, *ListRegistryCredentialsRequest) (*ListRegistryCredentialsResponse, error)
 }
 
 // Register makes s answer for the service.
@@ -84,6 +97,27 @@ func Register(r ipc.Registrar, s Server) {
 					return nil, err
 				}
 				return s.RemoveImage(ctx, request)
+			},
+			"SetRegistryCredential": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(SetRegistryCredentialRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.SetRegistryCredential(ctx, request)
+			},
+			"RemoveRegistryCredential": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(RemoveRegistryCredentialRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.RemoveRegistryCredential(ctx, request)
+			},
+			"ListRegistryCredentials": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(ListRegistryCredentialsRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.ListRegistryCredentials(ctx, request)
 			},
 		},
 		Streams: map[string]ttrpc.Stream{
@@ -168,6 +202,37 @@ func (c Client) ReplaceImage(ctx context.Context) (*ipc.Upload[*LoadImageRequest
 func (c Client) RemoveImage(ctx context.Context, request *RemoveImageRequest) (*RemoveImageResponse, error) {
 	response := new(RemoveImageResponse)
 	if err := c.conn.Invoke(ctx, methodRemoveImage, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// SetRegistryCredential stores the name and password with which the kubelet pulls
+// images from a registry, for all pods; a pod's imagePullSecrets are tried too. The
+// password cannot be read back. INVALID_ARGUMENT for what is no registry, name or
+// password; RESOURCE_EXHAUSTED when there are too many.
+func (c Client) SetRegistryCredential(ctx context.Context, request *SetRegistryCredentialRequest) (*SetRegistryCredentialResponse, error) {
+	response := new(SetRegistryCredentialResponse)
+	if err := c.conn.Invoke(ctx, methodSetRegistryCredential, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// RemoveRegistryCredential removes one. NOT_FOUND when there is none.
+func (c Client) RemoveRegistryCredential(ctx context.Context, request *RemoveRegistryCredentialRequest) (*RemoveRegistryCredentialResponse, error) {
+	response := new(RemoveRegistryCredentialResponse)
+	if err := c.conn.Invoke(ctx, methodRemoveRegistryCredential, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// ListRegistryCredentials lists for which registries there are some, without the
+// passwords.
+func (c Client) ListRegistryCredentials(ctx context.Context, request *ListRegistryCredentialsRequest) (*ListRegistryCredentialsResponse, error) {
+	response := new(ListRegistryCredentialsResponse)
+	if err := c.conn.Invoke(ctx, methodListRegistryCredentials, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
