@@ -7,8 +7,8 @@ type component1 struct {
 	flags []Flag
 }
 
-// verbosity stops where the components begin to log what is in requests: whoever may
-// read logs may not read Secrets.
+// verbosity stops where the components begin to log the contents of requests: a person
+// who may read logs may not read Secrets.
 var verbosity = Flag{"v", "more in the log, for a person who looks for a fault; higher levels log the contents of requests", "2", whole(0, 4)}
 
 // Rates of a component's own requests to the API server.
@@ -75,14 +75,14 @@ var components = []component1{
 		{"eviction-soft", "what should be left for longer than a grace period", "memory.available<300Mi", pairs("<", signals, threshold, "memory.available<300Mi")},
 		{"eviction-soft-grace-period", "that period, for each signal", "memory.available=2m", pairs("=", signals, grace, "memory.available=2m")},
 		{"feature-gates", "features that are off by default and change no check", "MemoryQoS=true", gates("MemoryQoS", "ReduceDefaultCrashLoopBackOffDecay")},
-		{"image-gc-high-threshold", "percent of the disk in use from which images are removed that nobody uses; 100 is never", "70", whole(2, 100)},
+		{"image-gc-high-threshold", "percent of the disk in use from which unused images are removed; 100 is never", "70", whole(2, 100)},
 		{"image-gc-low-threshold", "percent of the disk in use down to which they are removed", "60", whole(1, 99)},
 		{"kernel-memcg-notification", "the kernel reports that memory is short, in place of a look every 10 seconds", "true", truth},
 		clientBurst,
 		clientRate,
 		{"kube-reserved", "what containerd and the kubelet need; resources that it does not name stay as they are", "cpu=200m,memory=200Mi", pairs("=", resources, reserved, "memory=200Mi")},
 		{"max-pods", "pods on this machine; it has 254 addresses for them", "30", whole(1, 250)},
-		{"minimum-image-ttl-duration", "how long an image stays that nobody uses", "24h", period(0, 10000*time.Hour)},
+		{"minimum-image-ttl-duration", "how long an unused image stays", "24h", period(0, 10000*time.Hour)},
 		{"pod-max-pids", "processes and threads of each pod", "2048", whole(16, 16384)},
 		{"pods-per-core", "pods on each processor; 0 is any number", "20", whole(0, 250)},
 		{"registry-burst", "images that are pulled at once", "5", whole(1, 1000)},

@@ -20,9 +20,9 @@ func corefile(n Node, kubeconfig string) string {
 	for _, r := range n.Resolvers {
 		servers = append(servers, r.String())
 	}
-	// Without a name server nobody could resolve these names: the answer is that there are
-	// none, at once, and not an error after which a program asks again for seconds. It has
-	// no SOA record, so nobody keeps it for the time when there is a name server.
+	// Without a name server these names cannot be resolved. CoreDNS answers at once that
+	// they do not exist: after an error, a program asks again for seconds. The answer has no
+	// SOA record, so no cache keeps it for the time when there is a name server.
 	others := "    template ANY ANY . {\n        rcode NXDOMAIN\n    }\n"
 	if len(servers) > 0 {
 		others = "    forward . " + strings.Join(servers, " ") + "\n"

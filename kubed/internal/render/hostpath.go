@@ -15,10 +15,10 @@ var writable = []string{
 	"/dev", "/proc", "/sys", "/run", "/tmp",
 }
 
-// hostPathWarning has the API server warn whoever applies a manifest whose pods would
-// write to a hostPath that does not last. It refuses nothing: a mount that is read-only,
-// as monitoring agents have of /proc, /sys and /, is not even warned of, and what cannot
-// be made fails in the pod's events.
+// hostPathWarning is a policy by which the API server warns a person who applies a
+// manifest whose pods would write to a hostPath that does not last. It refuses nothing. A
+// read-only mount, as monitoring agents have of /proc, /sys and /, gets no warning. A path
+// that cannot be made fails in the pod's events.
 func hostPathWarning() []Object {
 	const name = "dactyl-host-paths"
 	path := func(kind string) string { return "/apis/admissionregistration.k8s.io/v1/" + kind + "/" + name }
