@@ -27,7 +27,7 @@ run: deps build ## boot a development image in QEMU, from a USB stick
 test: deps check ## unit tests, the rules of the house, the boot scenarios
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
-	$(GOTESTSUM) -- -timeout 20m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
+	DACTYL_CHECK_COMPONENTS=1 $(GOTESTSUM) -- -timeout 20m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
 	$(GOTESTSUM) -- -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION))$$')
 	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./test/boot/$(NODE)
 
