@@ -94,10 +94,83 @@ func (c *cgroups) path(d abi.Daemon, id int) string {
 
 func (c *cgroups) domain(name string) string { return filepath.Join(c.domains, name) }
 
+// entryLimits are those of the cgroup in which a member of a domain is made. There are two
+// processes in it at most, and none for long.
+var entryLimits = abi.Limits{MemoryBytes: 32 << 20, PIDs: 2}
+
+// entry is the cgroup in which a process of a domain is made. The device filter holds for it,
+// but it is outside the domain's cgroup namespace: the domain's root cannot freeze it.
+func (c *cgroups) entry(d abi.Daemon, id int) string {
+	return filepath.Join(c.domains, fmt.Sprintf("%s.%d", d.Name, id))
+}
+
+// makeMember makes the two cgroups of a process of a domain: the one in which it is made and
+// its leaf in the domain, of which it returns cgroup.procs. The leaf must be a new one. What
+// the domain's root does to it later concerns only a process that has the rights of its program.
+func (c *cgroups) makeMember(d abi.Daemon, id int) (entry, leaf *os.File, err error) {
+	dir := c.path(d, id)
+	if err := removeGroups(dir); err != nil {
+		return nil, nil, fmt.Errorf("remove the last one: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	if err := c.limit(dir, d.Limits); err != nil {
+		return nil, nil, err
+	}
+	if leaf, err = openLeaf(dir); err != nil {
+		return nil, nil, err
+	}
+	if entry, err = c.makeEntry(d, id); err != nil {
+		leaf.Close()
+		return nil, nil, err
+	}
+	return entry, leaf, nil
+}
+
+func (c *cgroups) makeEntry(d abi.Daemon, id int) (*os.File, error) {
+	dir := c.entry(d, id)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	err := c.limit(dir, entryLimits)
+	var entry *os.File
+	if err == nil {
+		entry, err = os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(dir))
+	}
+	return entry, nil
+}
+
+// removeEntry removes the cgroup in which a process of a domain was made, and kills what did
+// not get from there to its leaf.
+func (c *cgroups) removeEntry(d abi.Daemon, id int) error { return removeGroups(c.entry(d, id)) }
+
+// openLeaf opens cgroup.procs of a cgroup in which a process can run.
+func openLeaf(dir string) (*os.File, error) {
+	group, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	for _, is := range []struct{ file, want string }{{"cgroup.freeze", "0"}, {"cgroup.type", "domain"}} {
+		text, err := group.ReadFile(is.file)
+		if err != nil {
+			return nil, err
+		}
+		if got := strings.TrimSpace(string(text)); got != is.want {
+			return nil, fmt.Errorf("%s: %s is %q, want %q: somebody in the domain has changed it", dir, is.file, got, is.want)
+		}
+	}
+	return group.OpenFile("cgroup.procs", os.O_WRONLY, 0)
+}
+
 // make returns a directory that a process can be born into.
 func (c *cgroups) make(d abi.Daemon, id int) (*os.File, error) {
 	dir := c.path(d, id)
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	if err := c.limit(dir, d.Limits); err != nil {
@@ -162,6 +235,9 @@ func (c *cgroups) makeDomain(d abi.Daemon) (group, leaf *os.File, err error) {
 			return nil, nil, err
 		}
 	}
+	if err := c.bound(dir); err != nil {
+		return nil, nil, err
+	}
 	if group, err = os.Open(dir); err != nil {
 		return nil, nil, err
 	}
@@ -170,6 +246,28 @@ func (c *cgroups) makeDomain(d abi.Daemon) (group, leaf *os.File, err error) {
 		return nil, nil, err
 	}
 	return group, leaf, nil
+}
+
+const (
+	// domainDepth and domainGroups are how deep and how many cgroups may be below a domain's.
+	// A node has at most 110 pods, with a cgroup for each pod and container and what those
+	// make that run systemd or a runtime. PID 1 removes all of them when the domain ends.
+	domainDepth  = 32
+	domainGroups = 4096
+)
+
+// bound limits a domain as a whole. These files belong to the root of its cgroup namespace,
+// which cannot write them.
+func (c *cgroups) bound(dir string) error {
+	for _, limit := range []struct {
+		file string
+		most int
+	}{{"cgroup.max.depth", domainDepth}, {"cgroup.max.descendants", domainGroups}} {
+		if err := writeExisting(filepath.Join(dir, limit.file), strconv.Itoa(limit.most)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openDomain turns controllers on in a domain, which the kernel does only when
@@ -191,7 +289,7 @@ func removeGroups(top string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // the domain's root has made it a threaded one
 		return err
 	}
 	for end := time.Now().Add(emptyTimeout); ; time.Sleep(10 * time.Millisecond) {
@@ -202,9 +300,29 @@ func removeGroups(top string) error {
 }
 
 // removeTree removes a cgroup and those below it, which must be empty. Their files
-// go by themselves.
+// go by themselves. Paths would get too long for the kernel: the domain's root has chosen
+// the names.
 func removeTree(top string) error {
-	below, err := os.ReadDir(top)
+	parent, err := unix.Open(filepath.Dir(top), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: filepath.Dir(top), Err: err}
+	}
+	defer unix.Close(parent)
+	if err := removeBelow(parent, filepath.Base(top)); err != nil {
+		return fmt.Errorf("remove cgroup %s: %w", top, err)
+	}
+	return nil
+}
+
+// removeBelow removes the cgroup with this name in parent.
+func removeBelow(parent int, name string) error {
+	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	below, err := dir.ReadDir(-1)
 	if err != nil {
 		return err
 	}
@@ -212,11 +330,11 @@ func removeTree(top string) error {
 		if !e.IsDir() {
 			continue
 		}
-		if err := removeTree(filepath.Join(top, e.Name())); err != nil {
+		if err := removeBelow(fd, e.Name()); err != nil && err != unix.ENOENT {
 			return err
 		}
 	}
-	return os.Remove(top)
+	return unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
 }
 
 // remove kills what is left in a cgroup and removes it. A domain's leaf that is not
@@ -226,7 +344,7 @@ func (c *cgroups) remove(d abi.Daemon, id int) error {
 	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := writeExisting(filepath.Join(dir, "cgroup.kill"), "1"); err != nil {
+	if err := writeExisting(filepath.Join(dir, "cgroup.kill"), "1"); err != nil && d.Domain == "" {
 		return err
 	}
 	if err := os.Remove(dir); err != nil && d.Domain == "" {

@@ -19,6 +19,7 @@ type child struct {
 	daemon   *daemon
 	id       int
 	pid      int // 0 while it is launched
+	making   int // while it is launched: pid of the process that is on its way to the program, 0 for none
 	since    time.Time
 	notify   *os.File
 	doomed   unix.Signal // to be sent as soon as there is a pid
@@ -32,6 +33,7 @@ func (m *machine) launch(d *daemon, a action) {
 	c := &child{daemon: d, id: a.id, since: time.Now()}
 	d.children[a.id] = c
 	o := order{Daemon: d.Daemon, id: a.id, binary: a.binary, args: a.args, inherited: m.inherited(d)}
+	o.started = func(pid int, ended func()) { m.jobs <- func() { m.started(making{pid, c, ended}) } }
 	m.launching++
 	domain, err := m.domainOf(d.Daemon)
 	go func() {
@@ -45,29 +47,56 @@ func (m *machine) launch(d *daemon, a action) {
 	}()
 }
 
+// making is a process on its way to its program.
+type making struct {
+	pid   int
+	child *child
+	ended func() // to be called when it has been reaped
+}
+
+// started notes a process that the root of a domain may keep from its program, for ever if
+// nobody kills it.
+func (m *machine) started(p making) {
+	if _, ended := m.early[p.pid]; ended {
+		p.ended()
+		return
+	}
+	m.making[p.pid] = p
+	p.child.making = p.pid
+	if p.child.doomed == unix.SIGKILL {
+		unix.Kill(p.pid, unix.SIGKILL)
+	}
+}
+
 func (m *machine) launched(c *child, pid int, notify *os.File, err error) {
 	m.launching--
-	c.pid, c.notify, c.lost = pid, notify, err
+	delete(m.making, c.making)
+	c.pid, c.notify, c.lost, c.making = pid, notify, err, 0
+	status, ended := m.early[pid]
+	if m.launching == 0 {
+		clear(m.early)
+	}
 	if pid == 0 {
 		m.forget(c)
 		m.handle(daemonName(c.daemon.Name), event{what: evLost, id: c.id, reason: err.Error()})
-	} else {
-		m.pids[pid] = c
-		if notify != nil {
-			go m.follow(c, notify)
-		}
-		if c.doomed != 0 {
-			unix.Kill(pid, c.doomed)
-		}
-		if err == nil && c.daemon.Foreign != nil {
-			m.handle(daemonName(c.daemon.Name), event{what: evReady, id: c.id})
-		}
+		return
 	}
-	if status, ended := m.early[pid]; ended {
+	m.pids[pid] = c
+	if notify != nil {
+		go m.follow(c, notify)
+	}
+	switch { // it has not been reaped, so the pid is still its own
+	case ended:
+	case err != nil: // it has ended or does not get further
+		unix.Kill(pid, unix.SIGKILL)
+	case c.doomed != 0:
+		unix.Kill(pid, c.doomed)
+	}
+	if err == nil && c.daemon.Foreign != nil {
+		m.handle(daemonName(c.daemon.Name), event{what: evReady, id: c.id})
+	}
+	if ended {
 		m.ended(pid, status)
-	}
-	if m.launching == 0 {
-		clear(m.early)
 	}
 }
 
@@ -78,6 +107,9 @@ func (m *machine) signal(d *daemon, id int, s unix.Signal) {
 	case c == nil:
 	case c.pid == 0:
 		c.doomed = s
+		if c.making != 0 && s == unix.SIGKILL {
+			unix.Kill(c.making, s)
+		}
 	default:
 		// It has not been reaped, so the pid is still its own.
 		unix.Kill(c.pid, s)
@@ -100,6 +132,11 @@ func (m *machine) reap() {
 }
 
 func (m *machine) ended(pid int, status unix.WaitStatus) {
+	if p, ok := m.making[pid]; ok {
+		delete(m.making, pid)
+		p.child.making = 0
+		p.ended()
+	}
 	c := m.pids[pid]
 	if c == nil {
 		if m.launching > 0 {

@@ -53,13 +53,20 @@
 //
 // A domain (domain_linux.go) is for programs that start others. Its first process
 // gets mount, PID, IPC and cgroup namespaces, and the machine's network and name;
-// the other members are born into its PID namespace and enter the rest. Mounts are
+// the other members enter them. Mounts are
 // shared within and private outwards, and what its directories hold may be executed.
 // Its programs are uid 0 in the machine's user namespace, so what keeps them in is
 // what the namespaces do not show, the bounding set of each, and a BPF program that
 // refuses disks, memory, the device mapper, the watchdog and the TPM, whatever nodes
 // are made (devices_linux.go). It is attached above the domain's cgroup
 // namespace, where the domain's root cannot take it off.
+//
+// The domain's root can stop, freeze, trace and read every process in its PID namespace from
+// the first instruction on. So a member is made by two processes (program_linux.go): the
+// first gives up everything that the member does not have, in PID 1's PID namespace and in a
+// cgroup outside the domain's, and makes the second with CLONE_PARENT in the domain's PID
+// namespace. The second moves itself to its leaf and executes its program. It may never get
+// there; what it reports is not believed; the start timeout kills it (children_linux.go).
 //
 // With the first process the kernel ends all of them; they are started again after
 // it. A member that is stopped or killed takes along what is in its own cgroup, and

@@ -28,9 +28,9 @@ type launcher struct {
 	native    bool
 	groups    *cgroups
 	dirs      *ephemeralDirs
+	members   *memberPages
 	proc      int // descriptor of /proc
 	null      int // of /dev/null
-	pids      int // of PID 1's own PID namespace
 	own       capabilitySet
 	lastRight int
 }
@@ -41,13 +41,13 @@ func newLauncher(s *abi.System, native bool, warn func(string, ...any)) (*launch
 	if l.groups, err = newCgroups(native); err != nil {
 		return nil, fmt.Errorf("cgroups: %w", err)
 	}
+	if l.members, err = newMemberPages(); err != nil {
+		return nil, err
+	}
 	if l.proc, err = openHigh("/proc", unix.O_PATH|unix.O_DIRECTORY); err != nil {
 		return nil, err
 	}
 	if l.null, err = openHigh("/dev/null", unix.O_RDWR); err != nil {
-		return nil, err
-	}
-	if l.pids, err = openHigh("/proc/self/ns/pid", unix.O_RDONLY); err != nil {
 		return nil, err
 	}
 	if l.own, err = ownCapabilities(); err != nil {
@@ -73,22 +73,22 @@ type order struct {
 	id     int
 	binary string
 	args   []string // after those that it always has
-	domain *domain  // to be entered, or nil
+	domain int      // pidfd of the first process of the domain to enter, or noDomain
 	inherited
+	started started
 }
 
-// enter takes hold of the domain whose first process has this pid.
-func (l *launcher) enter(pid int) (*domain, error) {
+// noDomain is the domain of a process that enters none.
+const noDomain = -1
+
+// enterDomain returns a pidfd of a domain's first process.
+func enterDomain(pid int) (int, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return nil, fmt.Errorf("take hold of a domain: %w", err)
+		return noDomain, fmt.Errorf("pidfd of a domain: %w", err)
 	}
 	defer unix.Close(fd)
-	first, err := aboveAll(fd)
-	if err != nil {
-		return nil, err
-	}
-	return &domain{first: first, own: l.pids}, nil
+	return aboveAll(fd)
 }
 
 // launch makes a process. The read end of its notify pipe is the caller's, or nil
@@ -99,9 +99,9 @@ func (l *launcher) launch(o order) (pid int, notify *os.File, err error) {
 		return 0, nil, err
 	}
 	b := l.blueprint(o, spec)
-	if o.domain != nil {
-		defer unix.Close(o.domain.first)
-		b.first = o.domain.first
+	if o.domain != noDomain {
+		defer unix.Close(o.domain)
+		b.first = o.domain
 	} else {
 		root, err := l.root(o)
 		if err != nil {
@@ -141,15 +141,37 @@ func (l *launcher) root(o order) (*daemonRoot, error) {
 
 // start has the process born into its cgroup.
 func (l *launcher) start(o order, b blueprint) (int, error) {
-	if leads(o.Daemon) {
+	switch {
+	case leads(o.Daemon):
 		return l.startDomain(o, b)
+	case inhabits(o.Daemon):
+		return l.startMember(o, b)
 	}
 	group, err := l.groups.make(o.Daemon, o.id)
 	if err != nil {
 		return 0, fmt.Errorf("cgroup: %w", err)
 	}
 	defer group.Close()
-	return startProcess(programFor(b), nursery{group, o.domain})
+	return startProcess(b, group, nil, nil)
+}
+
+// startMember starts a process of a domain that runs.
+func (l *launcher) startMember(o order, b blueprint) (int, error) {
+	entry, leaf, err := l.groups.makeMember(o.Daemon, o.id)
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: %w", err)
+	}
+	defer l.groups.removeEntry(o.Daemon, o.id)
+	defer entry.Close()
+	defer leaf.Close()
+	if b.leaf, err = aboveAll(int(leaf.Fd())); err != nil {
+		return 0, err
+	}
+	defer unix.Close(b.leaf)
+	place := l.members.take()
+	defer l.members.give(place)
+	b.shared = l.members.memory
+	return startProcess(b, entry, place, o.started)
 }
 
 // startDomain starts the first process of a domain and opens the domain.
@@ -164,7 +186,7 @@ func (l *launcher) startDomain(o order, b blueprint) (int, error) {
 		return 0, err
 	}
 	defer unix.Close(b.leaf)
-	pid, err := startProcess(programFor(b), nursery{cgroup: group})
+	pid, err := startProcess(b, group, nil, nil)
 	if err != nil {
 		return pid, err
 	}

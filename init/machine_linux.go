@@ -31,6 +31,7 @@ type machine struct {
 	launching int                     // launches under way
 	early     map[int]unix.WaitStatus // ends of processes that a launch under way may have made
 	pids      map[int]*child          // running processes of daemons
+	making    map[int]making          // processes whose program is not reached yet, if somebody can keep them from it
 	ending    ending                  // how the machine ends, once fleet.ending
 	ends      atomic.Bool             // fleet.ending, for those who serve
 }
@@ -63,6 +64,7 @@ func newMachine(s *abi.System, log journal, own logPipe, native bool) (*machine,
 		waiting: map[int]chan<- outcome{},
 		early:   map[int]unix.WaitStatus{},
 		pids:    map[int]*child{},
+		making:  map[int]making{},
 	}
 	var err error
 	if m.launcher, err = newLauncher(s, native, log.warn); err != nil {
@@ -260,18 +262,18 @@ func (m *machine) perform(actions []action) {
 	}
 }
 
-// domainOf returns the domain that d is to enter, or nil for one that enters none.
-// What it returns is to be closed.
-func (m *machine) domainOf(d abi.Daemon) (*domain, error) {
+// domainOf returns a pidfd of the first process of the domain that d is to enter, to be
+// closed, or noDomain.
+func (m *machine) domainOf(d abi.Daemon) (int, error) {
 	if !inhabits(d) {
-		return nil, nil
+		return noDomain, nil
 	}
 	first := daemonName(d.Domain)
 	c := m.daemons[first].children[m.fleet.unit(first).main.id]
 	if c == nil || c.pid == 0 {
-		return nil, fmt.Errorf("%s does not run", first)
+		return noDomain, fmt.Errorf("%s does not run", first)
 	}
-	return m.launcher.enter(c.pid)
+	return enterDomain(c.pid)
 }
 
 func (m *machine) refuse(d *daemon) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,7 +36,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(built.dir)
+	os.Exit(code)
+}
+
+// built are programs that tests have built, each once.
+var built struct {
+	mu  sync.Mutex
+	dir string
+	all map[string]string // path by package and flags
 }
 
 // becomeInit makes root the root and starts /init there.
@@ -134,13 +144,42 @@ func (w *world) write(name string, data []byte) {
 	}
 }
 
+// build puts a program at out.
 func build(t testing.TB, out, pkg string, flags ...string) {
 	t.Helper()
-	c := exec.Command("go", append(append([]string{"build", "-o", out}, flags...), pkg)...)
+	program := buildOnce(t, pkg, flags...)
+	data, err := os.ReadFile(program)
+	if err == nil {
+		err = os.WriteFile(out, data, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func buildOnce(t testing.TB, pkg string, flags ...string) string {
+	t.Helper()
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	key := fmt.Sprint(pkg, flags)
+	if path := built.all[key]; path != "" {
+		return path
+	}
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "dactyl-init-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir, built.all = dir, map[string]string{}
+	}
+	path := filepath.Join(built.dir, fmt.Sprint(len(built.all)))
+	c := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), pkg)...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", pkg, err, text)
 	}
+	built.all[key] = path
+	return path
 }
 
 func (w *world) start() {

@@ -78,8 +78,11 @@ type blueprint struct {
 	files     uint64        // RLIMIT_NOFILE
 	filter    []byte        // seccomp, for a program that does not seal itself
 	place     place
-	leaf      int // of makesDomain: cgroup.procs of where it goes when the domain's cgroup is its namespace's root
-	first     int // of joinsDomain: pidfd of the domain's first process
+	leaf      int     // in a domain: cgroup.procs of the process's leaf
+	first     int     // of joinsDomain: pidfd of the domain's first process
+	memberPID uintptr // of joinsDomain: address of the member's pid
+	shared    []byte  // of joinsDomain: what that address is in
+	report    int     // where failures are written
 
 	proc   int      // descriptor of PID 1's /proc
 	root   int      // descriptor of the root that was built, attached nowhere
@@ -107,6 +110,12 @@ const oldRoot = "/tmp" // where the new root is attached until it is the root; a
 // programFor writes down how a process gets from being a copy of PID 1 to being
 // the daemon. The order matters: mounts while it is still root, then the user,
 // then the capabilities that made all this possible.
+//
+// A member of a domain takes two processes. From its first moment a process in the domain's
+// PID namespace can be stopped and read by the domain's root. So the first process stays in
+// PID 1's PID namespace and in a cgroup that the domain does not see. It enters the domain's
+// other namespaces, closes what the program does not get, and gives up all rights that the
+// program does not get. Only then does it make the second, in the domain's PID namespace.
 func programFor(b blueprint) *program {
 	p := new(program)
 	p.limits(b)
@@ -123,7 +132,9 @@ func programFor(b blueprint) *program {
 		p.bound(b)
 	case joinsDomain:
 		p.joinDomain(b)
-		p.bound(b)
+		p.becomeMember(b)
+		p.add("execve "+b.path, unix.SYS_EXECVE, p.text(b.path), p.list(b.args), p.list(b.env))
+		return p
 	}
 	p.descriptors(b)
 	p.seal(b)
@@ -132,7 +143,9 @@ func programFor(b blueprint) *program {
 }
 
 func (p *program) limits(b blueprint) {
-	p.add("setsid", unix.SYS_SETSID)
+	if b.place != joinsDomain {
+		p.add("setsid", unix.SYS_SETSID)
+	}
 	if b.place == onItsOwn {
 		p.add("umask 077", unix.SYS_UMASK, 0o077)
 	} else { // what they make is for pods, too
@@ -175,11 +188,38 @@ func (p *program) mountDomain() {
 	p.add("shared /", unix.SYS_MOUNT, 0, p.text("/"), 0, unix.MS_REC|unix.MS_SHARED)
 }
 
-// joinDomain enters the namespaces of a domain; its PID namespace the process was
-// born into.
+// joinDomain enters the namespaces of a domain. Its PID namespace becomes that of the next
+// child.
 func (p *program) joinDomain(b blueprint) {
-	p.add("enter mnt ipc cgroup", unix.SYS_SETNS, uintptr(b.first), unix.CLONE_NEWNS|unix.CLONE_NEWIPC|unix.CLONE_NEWCGROUP)
+	p.add("enter mnt ipc cgroup, pid for the member", unix.SYS_SETNS, uintptr(b.first), unix.CLONE_NEWNS|unix.CLONE_NEWIPC|unix.CLONE_NEWCGROUP|unix.CLONE_NEWPID)
 	p.add("chdir /", unix.SYS_CHDIR, p.text("/"))
+}
+
+// becomeMember leaves what the program gets and makes the process that executes it.
+//
+// The member goes to its leaf by a descriptor of cgroup.procs that PID 1 opened: the kernel
+// asks for the rights and the cgroup namespace of the opener. It is not born in the leaf:
+// for that, this process would need to be in PID 1's cgroup namespace and to hold a
+// directory of PID 1's cgroups, and the member would have both.
+func (p *program) becomeMember(b blueprint) {
+	p.bound(b)
+	for to, from := range b.stdio {
+		p.add(fmt.Sprintf("descriptor %d", to), unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
+	}
+	leaf := uintptr(len(b.stdio))
+	p.add("descriptor of its cgroup.procs", unix.SYS_DUP3, uintptr(b.leaf), leaf, unix.O_CLOEXEC)
+	report := uintptr(b.report)
+	p.add("close the rest below the report", unix.SYS_CLOSE_RANGE, leaf+1, report-1, 0)
+	p.add("close the rest above the report", unix.SYS_CLOSE_RANGE, report+1, ^uintptr(0)>>32, 0)
+	rights := b.rights & b.own // PID 1 on another Linux may not have them all
+	p.capset("the granted", rights, rights, 0)
+	p.prctl("not dumpable", unix.PR_SET_DUMPABLE, 0, 0)
+	p.add("keep shared memory from the member", unix.SYS_MADVISE, uintptr(unsafe.Pointer(unsafe.SliceData(b.shared))), uintptr(len(b.shared)), unix.MADV_DONTFORK)
+	p.add("make the member", unix.SYS_CLONE3, address(p, &cloneArgs{
+		flags: unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID, parentTID: uint64(b.memberPID),
+	}), unsafe.Sizeof(cloneArgs{}))
+	p.add("setsid", unix.SYS_SETSID)
+	p.add("go to its cgroup", unix.SYS_WRITE, leaf, p.text("0"), 1)
 }
 
 // changeRoot makes the daemon's root the only thing there is. Mounts that were

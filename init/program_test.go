@@ -26,7 +26,8 @@ func TestProgram(t *testing.T) {
 	first.path, first.user, first.place, first.mounts = "/lib/pods/pause", 0, makesDomain, []attach{{7, "lib/pods"}, {8, "dev"}, {9, "dev/pts"}}
 	first.rights = 1<<41 - 1
 	member := first
-	member.path, member.place, member.rights = "/lib/pods/bin/kube-proxy", joinsDomain, 1<<unix.CAP_NET_ADMIN
+	member.path, member.place, member.rights, member.report = "/lib/pods/bin/kube-proxy", joinsDomain, 1<<unix.CAP_NET_ADMIN, 700
+	member.stdio = []int{600, 601, 601}
 	for name, b := range map[string]blueprint{
 		"user_namespace": plain, "capabilities": granted, "foreign": foreign, "domain_first": first, "domain_member": member,
 	} {

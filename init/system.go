@@ -111,6 +111,8 @@ func checkDomain(d abi.Daemon, s *abi.System) error {
 		return nil
 	case d.Foreign == nil || d.User != 0 || d.UserNS:
 		return fmt.Errorf("only programs of others and of uid 0 are in a domain")
+	case len(d.Foreign.Filter) > 0:
+		return fmt.Errorf("a filter of system calls in a domain would be that of all pods")
 	case slices.Contains(d.Capabilities, throughMounts):
 		return fmt.Errorf("%s opens any file of a file system of which the domain has a directory", throughMounts)
 	case !slices.ContainsFunc(s.Daemons, func(first abi.Daemon) bool { return first.Name == d.Domain && leads(first) }):

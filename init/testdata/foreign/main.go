@@ -116,6 +116,20 @@ func answer(c net.Conn, words []string) {
 		fmt.Fprintln(c, leaveOrphan())
 	case "create": // a file in a directory that is made if need be
 		fmt.Fprintln(c, create(words[1]))
+	case "trap":
+		fmt.Fprintln(c, trap(words[1]))
+	case "catch":
+		fmt.Fprintln(c, catch(words[1]))
+	case "hold":
+		held, err := hold1.hold(words[1])
+		if err != nil {
+			held.Err = err.Error()
+		}
+		fmt.Fprintln(c, held)
+	case "scribble":
+		fmt.Fprintln(c, hold1.scribble())
+	case "release":
+		fmt.Fprintln(c, hold1.release())
 	case "time":
 		fmt.Fprintln(c, unix.Settimeofday(&unix.Timeval{Sec: 1}))
 	}

@@ -100,6 +100,29 @@ var trials = []struct {
 	{"a terminal can be opened", says("runtime", "open /dev/ptmx", "<nil>")},
 	{"overlays can be mounted", says("runtime", "overlay", "<nil>")},
 	{"what was written can be executed", says("runtime", "copy /run/foreign", "<nil>")},
+	{"the next process of a program cannot be frozen on its way", func(g *guest) error {
+		text, err := g.ask("runtime", "trap agent")
+		if err == nil && strings.Contains(text, agentHas) {
+			return fmt.Errorf("in a cgroup that was frozen beforehand: %s", text)
+		}
+		return err
+	}},
+	{"a process that is stopped on its way has what its program has", func(g *guest) error {
+		for range 20 {
+			text, err := g.ask("runtime", "catch agent")
+			switch {
+			case err != nil:
+				return err
+			case !strings.Contains(text, `"Comm":"init"`): // too late
+				continue
+			case !strings.Contains(text, `"CapEff":"`+agentRights+`"`), !strings.Contains(text, "authority.pem: no such file"),
+				!strings.Contains(text, `"Namespaces":{}`), !strings.Contains(text, `"Shared":null`):
+				return fmt.Errorf("%s", text)
+			}
+			return nil
+		}
+		return nil // the tests on another Linux stop it for certain
+	}},
 	{"the runtime can be killed alone", func(g *guest) error {
 		before, err := g.pids()
 		if err != nil {
@@ -124,6 +147,12 @@ var trials = []struct {
 	{"with controllers", says("runtime", "read /sys/fs/cgroup/cgroup.subtree_control", "cpuset cpu io memory hugetlb pids <nil>")},
 	{"and without what was there", says("runtime", "populated kubepods", "open /sys/fs/cgroup/kubepods/cgroup.events: no such file or directory")},
 }
+
+// agentRights are NET_ADMIN, DAC_OVERRIDE and CHOWN.
+const agentRights = "0000000000001003"
+
+// agentHas is in what trap says of a process that is not what the agent is.
+const agentHas = `"CapEff":"000001f`
 
 // says tries whether a program answers a command so.
 func says(name, command, want string) func(*guest) error {

@@ -69,6 +69,23 @@ func Scenario(t *testing.T, r *vm.Running) {
 	looksAround(t, c)
 	machineHasIt(t, r)
 	tries(t, c)
+	freezes(t, r, c)
+}
+
+// proxyRights is CAP_NET_ADMIN, all that kube-proxy may have.
+const proxyRights = "0000000000001000"
+
+// freezes keeps kube-proxy's next process from its first instruction. It must not have more
+// than kube-proxy has, and kube-proxy must come back.
+func freezes(t *testing.T, r *vm.Running, c *vm.Cluster) {
+	t.Helper()
+	out := c.Run("exec", "intruder", "--", "workload", "freeze", "/host/sys/fs/cgroup/kube-proxy", "/state/trustd/authority.pem")
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) < 3 || f[1] != proxyRights || !strings.Contains(line, notThere) {
+			t.Errorf("a process that PID 1 starts in a frozen cgroup: %s", line)
+		}
+	}
+	r.WaitHealthy("kube-proxy")
 }
 
 // looksAround compares all that there is with found.txt.

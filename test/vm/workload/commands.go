@@ -45,6 +45,7 @@ func init() {
 		"mknod":   mknod,    // PATH b|c MAJOR MINOR
 		"mount":   mount,    // TYPE SOURCE TARGET
 		"connect": connect,  // NETWORK ADDRESS
+		"freeze":  freeze,   // CGROUP FILE: see freeze.go
 		"tar":     tarball,  // cf - PATH…, or xmf - [-C DIR]
 		"test":    testFile, // -d PATH, -e PATH
 	}
