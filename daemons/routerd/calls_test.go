@@ -151,6 +151,12 @@ func TestHealth(t *testing.T) {
 	if r, err := h.Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil || r.Status != healthpb.HealthCheckResponse_SERVING {
 		t.Errorf("health is %v, %v", r, err)
 	}
+	if r, err := h.List(t.Context(), &healthpb.HealthListRequest{}); err != nil || r.Statuses[""].GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Errorf("health is %v, %v", r, err)
+	}
+	if _, err := h.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "x"}); status.Code(err) != codes.NotFound {
+		t.Errorf("health of an unknown service: %v", err)
+	}
 	w, err := h.Watch(t.Context(), &healthpb.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +166,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// Reflection tells a reader what can be called, and its types; a stranger nothing.
+// Reflection tells a reader what can be called, and its types; an anonymous client nothing.
 func TestReflection(t *testing.T) {
 	f := start(t)
 	want := []string{"dactyl.dev.v1.Dev", "dactyl.log.v1.Log", "dactyl.machine.v1.Machine", "dactyl.network.v1.Network", "dactyl.trust.v1.Trust", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
@@ -205,12 +211,12 @@ func TestReflection(t *testing.T) {
 	}
 	alpha.CloseSend()
 
-	stranger, err := reflectionpb.NewServerReflectionClient(f.dial(nil)).ServerReflectionInfo(t.Context())
+	anonymous, err := reflectionpb.NewServerReflectionClient(f.dial(nil)).ServerReflectionInfo(t.Context())
 	if err == nil {
-		_, err = stranger.Recv()
+		_, err = anonymous.Recv()
 	}
 	if status.Code(err) != codes.Unauthenticated {
-		t.Errorf("a stranger: %v", err)
+		t.Errorf("an anonymous client: %v", err)
 	}
 }
 

@@ -135,7 +135,7 @@ func TestNoCertificateYet(t *testing.T) {
 		}
 		return issue(ctx, r)
 	}, time.Now, f.server.gateway.log)
-	s := newServer(&gateway{table: f.server.gateway.table, now: time.Now, log: f.server.gateway.log, arriving: newArrivals(testArrival)}, newSchema(nil, nil), k, newGate(again(t, f.port), f.server.gateway.log))
+	s := newServer(newGateway(f.server.gateway.table, time.Now, f.server.gateway.log, newGate(again(t, f.port), k, f.server.gateway.log), f.within), newSchema(nil, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	var jobs sync.WaitGroup
 	jobs.Go(func() { k.keep(ctx) })

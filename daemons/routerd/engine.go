@@ -9,18 +9,18 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// caller is who is at the other end of a connection.
+// caller is what the gateway knows of the client of a connection.
 type caller struct {
-	name    string // common name; empty for a stranger
+	name    string // common name; empty without a certificate of this machine's CA
 	role    role   // empty if the certificate carries none
 	from    time.Time
 	until   time.Time
-	refusal error // why he is a stranger
+	refusal error // why it is an anonymous client; nil for one with a valid certificate
 }
 
-// callerOf judges what a client has shown in its handshake. TLS has checked
-// that he holds the key, nothing else. Dates are checked with each call.
-func callerOf(shown []*x509.Certificate, authority *x509.CertPool) caller {
+// callerOf judges what a client has shown in its handshake, which is over at now. TLS has
+// checked that the client holds the key, nothing else.
+func callerOf(shown []*x509.Certificate, authority *x509.CertPool, now time.Time) caller {
 	if len(shown) == 0 {
 		return caller{refusal: status.Error(codes.Unauthenticated, "no certificate: this method needs a client certificate of this machine's CA")}
 	}
@@ -36,24 +36,36 @@ func callerOf(shown []*x509.Certificate, authority *x509.CertPool) caller {
 	if o := c.Subject.Organization; len(o) == 1 && rank[role(o[0])] > 0 {
 		out.role = role(o[0])
 	}
+	if out.refusal = out.invalid(now); out.refusal == nil && out.role == "" {
+		out.refusal = status.Errorf(codes.PermissionDenied, "the certificate of %q carries no role: its organisation must be one of reader, operator and admin", out.name)
+	}
 	return out
 }
 
-// may says whether the caller may call a method that needs a role, and if not,
-// what would be right.
-func (c caller) may(path string, needed role, now time.Time) error {
+// invalid returns why the certificate is not valid at now; nil if it is.
+func (c caller) invalid(now time.Time) error {
 	switch {
-	case needed == anyone:
-		return nil
-	case c.refusal != nil:
-		return c.refusal
 	case now.After(c.until):
 		return status.Errorf(codes.Unauthenticated, "the certificate of %q expired on %s: ask an admin for a new one", c.name, c.until.UTC().Format(time.RFC3339))
 	case now.Before(c.from):
 		return status.Errorf(codes.Unauthenticated, "the certificate of %q begins on %s, and this machine's clock says %s", c.name, c.from.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	case c.role == "":
-		return status.Errorf(codes.PermissionDenied, "the certificate of %q carries no role: its organisation must be one of reader, operator and admin", c.name)
-	case rank[c.role] < rank[needed]:
+	}
+	return nil
+}
+
+// may returns nil if the caller may call a method that needs a role, and otherwise what
+// would be right. A certificate may have ended since the handshake.
+func (c caller) may(path string, needed role, now time.Time) error {
+	if needed == anyone {
+		return nil
+	}
+	if c.refusal != nil {
+		return c.refusal
+	}
+	if err := c.invalid(now); err != nil {
+		return err
+	}
+	if rank[c.role] < rank[needed] {
 		return status.Errorf(codes.PermissionDenied, "%q is %s, and %s needs the role %s", c.name, c.role, methodOf(path), needed)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,8 +37,11 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
-// testArrival is how long a request may take in tests.
-const testArrival = 500 * time.Millisecond
+var (
+	// unlimited is for tests that do not wait for the end of the time that a message has.
+	unlimited = arrival{time.Hour, time.Hour}
+	short     = arrival{200 * time.Millisecond, 200 * time.Millisecond}
+)
 
 const (
 	listLinks     = "/" + network.Service + "/ListLinks"
@@ -295,16 +299,23 @@ type fixture struct {
 	address string
 	log     *lines
 	server  *server
+	within  arrival
 }
 
 func start(t testing.TB) *fixture {
+	t.Helper()
+	return startWithin(t, unlimited)
+}
+
+// startWithin starts a gateway with other limits of time for a message.
+func startWithin(t testing.TB, within arrival) *fixture {
 	t.Helper()
 	port, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { port.Close() })
-	f := &fixture{daemons: startDaemons(t), ca: newCA(t), port: port, address: port.Addr().String(), log: &lines{}}
+	f := &fixture{daemons: startDaemons(t), ca: newCA(t), port: port, address: port.Addr().String(), log: &lines{}, within: within}
 	f.server = f.gateway(t)
 	return f
 }
@@ -318,7 +329,11 @@ func (f *fixture) gateway(t testing.TB) *server {
 		t.Fatal(err)
 	}
 	k := newKeeper(f.ca.issue("127.0.0.1"), time.Now, logger)
-	s := newServer(&gateway{table: tab, now: time.Now, log: logger, arriving: newArrivals(testArrival)}, newSchema(func() (protodesc.Resolver, error) { return protoregistry.GlobalFiles, nil }, tab), k, newGate(again(t, f.port), logger))
+	at := newGate(again(t, f.port), k, logger)
+	if f.within != arriveWithin {
+		at.life = f.within.ofAnonymous
+	}
+	s := newServer(newGateway(tab, time.Now, logger, at, f.within), newSchema(func() (protodesc.Resolver, error) { return protoregistry.GlobalFiles, nil }, tab))
 	ctx, cancel := context.WithCancel(context.Background())
 	var jobs sync.WaitGroup
 	jobs.Go(func() { k.keep(ctx) })
@@ -366,11 +381,16 @@ func (f *fixture) clientConfig(certificate *tls.Certificate) *tls.Config {
 
 // lines is a log to look into.
 type lines struct {
-	mu sync.Mutex
+	discard atomic.Bool
+
+	mu sync.Mutex // guards b
 	b  bytes.Buffer
 }
 
 func (l *lines) Write(p []byte) (int, error) {
+	if l.discard.Load() {
+		return len(p), nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
@@ -385,7 +405,7 @@ func (l *lines) String() string {
 // eventually waits until f is true.
 func eventually(t *testing.T, f func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -393,7 +413,17 @@ func eventually(t *testing.T, f func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("it did not come to that within 20 s")
+			t.Fatalf("it did not come to that within %v", patience)
 		}
 	}
+}
+
+// inUse is what clients with a valid certificate have in progress.
+type inUse struct{ conns, calls, large int }
+
+func (f *fixture) inUse() inUse {
+	l := f.server.gate.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return inUse(l.used)
 }

@@ -31,7 +31,7 @@ func setup(_ context.Context, d *kit.Daemon) error {
 		return kit.Misconfigured(err)
 	}
 	k := newKeeper(trust.NewClient(d.Peer("trust")).IssueServer, time.Now, d.Log)
-	s := newServer(&gateway{table: table, now: time.Now, log: d.Log, arriving: newArrivals(arriveWithin)}, schema, k, newGate(listener, d.Log))
+	s := newServer(newGateway(table, time.Now, d.Log, newGate(listener, k, d.Log), arriveWithin), schema)
 	d.Go("keep certificate", k.keep)
 	d.Go("serve", s.run)
 	d.OnStop(s.stop)

@@ -119,39 +119,38 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// Whoever opens calls and never finishes their requests keeps nobody else out, holds
-// no more than its places, and is told so in the end.
+// The connection of an anonymous client ends by itself.
+func TestAnonymousLife(t *testing.T) {
+	f := startWithin(t, short)
+	c, err := tls.Dial("tcp", f.address, f.clientConfig(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.Copy(io.Discard, c); err != nil && strings.Contains(err.Error(), "timeout") {
+		t.Error("the connection stays open")
+	}
+}
+
+// Requests that are never finished end with the reason, and leave nothing.
 func TestUnfinishedRequests(t *testing.T) {
-	f := start(t)
+	f := startWithin(t, short)
 	slow := f.dial(f.ca.client("slow", []string{"reader"}))
-	var calls []grpc.ClientStream
-	for range 2 * maxArriving {
+	var open []grpc.ClientStream
+	for range 10 {
 		c, err := slow.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, listLinks)
 		if err != nil {
 			t.Fatal(err)
 		}
-		calls = append(calls, c)
+		open = append(open, c)
 	}
-	a := f.server.gateway.arriving
-	eventually(t, func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return a.of["slow"] == maxArrivingOfOne
-	})
-	other := f.dial(f.ca.client("other", []string{"reader"}))
-	if err := other.Invoke(t.Context(), listLinks, &network.ListLinksRequest{}, new(network.ListLinksResponse)); err != nil {
-		t.Errorf("another caller meanwhile: %v", err)
-	}
-	for _, c := range calls {
+	for _, c := range open {
 		if err := c.RecvMsg(new(network.ListLinksResponse)); status.Code(err) != codes.DeadlineExceeded {
 			t.Fatalf("unfinished request: %v, want DeadlineExceeded", err)
 		}
 	}
-	eventually(t, func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return a.all == 0 && len(a.of) == 0
-	})
+	eventually(t, func() bool { return f.inUse() == inUse{conns: 1} })
 }
 
 // Whatever is sent to the port costs the sender his connection, and nobody else.
@@ -229,60 +228,75 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// A stranger cannot send us much, nor come in numbers, and does not keep others out.
-func TestStrangers(t *testing.T) {
+// An anonymous client cannot send much, nor come in numbers, and does not keep others out.
+func TestAnonymousClients(t *testing.T) {
 	f := start(t)
-	if err := f.dial(nil).Invoke(t.Context(), claim, &trust.ClaimRequest{Csr: make([]byte, 60<<10)}, &trust.ClaimResponse{}); err != nil {
-		t.Errorf("a claim of 60 KiB: %v", err)
+	for bytes, code := range map[int]codes.Code{12 << 10: codes.OK, 20 << 10: codes.ResourceExhausted} {
+		if err := f.dial(nil).Invoke(t.Context(), claim, &trust.ClaimRequest{Csr: make([]byte, bytes)}, &trust.ClaimResponse{}); status.Code(err) != code {
+			t.Errorf("a claim of %d bytes: %v, want %v", bytes, err, code)
+		}
 	}
-	if err := f.dial(nil).Invoke(t.Context(), claim, &trust.ClaimRequest{Csr: make([]byte, 1<<20)}, &trust.ClaimResponse{}); status.Code(err) != codes.Unavailable {
-		t.Errorf("a claim of 1 MiB: %v", err)
+	// A certificate that gives no right does not make the client more than anonymous.
+	expired := f.ca.client("old", []string{"admin"}, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
+	for name, certificate := range map[string]*tls.Certificate{"none": nil, "expired": expired, "no role": f.ca.client("rob", nil), "another CA": selfSigned(t)} {
+		if err := f.dial(certificate).Invoke(t.Context(), claim, &trust.ClaimRequest{Csr: make([]byte, 20<<10)}, &trust.ClaimResponse{}); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("certificate %s: a claim of 20 KiB: %v", name, err)
+		}
 	}
-	var open int
-	for range 3 * maxStrangersOfOne {
+	for range maxAnonymous + 16 {
 		c, err := tls.Dial("tcp", f.address, f.clientConfig(nil))
 		if err != nil {
-			continue
+			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		if _, err := c.Read(make([]byte, 1)); err == nil { // the server's settings
-			open++
+		c.SetDeadline(time.Now().Add(patience))
+		if _, err := c.Read(make([]byte, 1)); err != nil { // the server's settings
+			t.Errorf("a newcomer: %v", err)
 		}
 	}
-	if open > maxStrangersOfOne || open < maxStrangersOfOne-2 {
-		t.Errorf("%d connections of one stranger", open)
+	g := f.server.gate
+	g.mu.Lock()
+	if n := len(g.anonymous.conns); n != maxAnonymous {
+		t.Errorf("%d connections of anonymous clients, want %d", n, maxAnonymous)
 	}
+	g.mu.Unlock()
 	if err := f.dial(f.ca.client("bob", []string{"reader"})).Invoke(t.Context(), listLinks, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
 		t.Errorf("bob: %v", err)
 	}
 }
 
-func TestGateLimits(t *testing.T) {
+// One certificate has a limited number of connections, from wherever they come.
+func TestConnectionsOfOneCertificate(t *testing.T) {
 	f := start(t)
-	conns := make([]net.Conn, maxConnsOfOne+8)
-	for i := range conns {
-		c, err := net.Dial("tcp", f.address)
+	config := f.clientConfig(f.ca.client("bob", []string{"reader"}))
+	var open []net.Conn
+	served := func() bool {
+		c, err := tls.Dial("tcp", f.address, config)
 		if err != nil {
-			t.Fatal(err)
+			return false
 		}
-		defer c.Close()
-		conns[i] = c
+		open = append(open, c)
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(patience))
+		_, err = c.Read(make([]byte, 1))
+		return err == nil
 	}
-	turned := 0
-	for _, c := range conns[maxConnsOfOne:] {
-		c.SetDeadline(time.Now().Add(5 * time.Second))
-		if _, err := c.Read(make([]byte, 1)); err != nil && !strings.Contains(err.Error(), "timeout") {
-			turned++
+	for n := range connections.ofOne {
+		if !served() {
+			t.Fatalf("connection %d is not served", n)
 		}
 	}
-	if turned != 8 {
-		t.Errorf("%d of 8 connections too many were turned away", turned)
+	if served() {
+		t.Errorf("one more than %d connections", connections.ofOne)
 	}
-	for _, c := range conns {
+	for _, c := range open {
 		c.Close()
 	}
-	if err := f.dial(f.ca.client("bob", []string{"reader"})).Invoke(t.Context(), listLinks, &emptypb.Empty{}, &emptypb.Empty{}, grpc.WaitForReady(true)); err != nil {
-		t.Errorf("when they are gone: %v", err)
+	eventually(t, func() bool { return f.inUse() == inUse{} })
+	if len(f.server.gate.limits.members) != 0 {
+		t.Error("the certificate is not forgotten")
+	}
+	if !served() {
+		t.Error("not served when the others are gone")
 	}
 }

@@ -20,8 +20,17 @@ const (
 	admin    role = "admin"
 )
 
-// rank orders roles: a higher one may do all that a lower one may.
-var rank = map[role]int{anyone: 0, reader: 1, operator: 2, admin: 3}
+// ranks lists the roles: a later one may do all that an earlier one may.
+var ranks = []role{anyone, reader, operator, admin}
+
+// rank is a role's place in ranks.
+var rank = func() map[role]int {
+	m := map[role]int{}
+	for i, r := range ranks {
+		m[r] = i
+	}
+	return m
+}()
 
 // route is one method and where it goes; conn is nil for those of the gateway itself.
 type route struct {
