@@ -170,12 +170,11 @@ func exitCode(s unix.WaitStatus) int {
 	return s.ExitStatus()
 }
 
-// signThrottle is how often a process is heard: one that writes newlines without
-// end fills its pipe and waits.
+// signThrottle is how often a process is heard: one that writes without end fills its
+// pipe and waits, whether or not its text has newlines.
 const signThrottle = 100 * time.Millisecond
 
-// follow reads what a process says of itself until it is gone. All of it is text
-// from a stranger.
+// follow reads what a process reports of itself until it is gone. All of it is untrusted text.
 func (m *machine) follow(c *child, notify *os.File) {
 	lines := bufio.NewReaderSize(notify, 4096)
 	ready := false
@@ -183,6 +182,7 @@ func (m *machine) follow(c *child, notify *os.File) {
 		line, err := lines.ReadSlice('\n')
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull): // no line that we know is this long
+			time.Sleep(signThrottle)
 		case err != nil:
 			return
 		case !ready:

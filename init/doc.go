@@ -83,7 +83,7 @@
 // Nothing survives PID 1: when it ends, the kernel panics and the machine boots
 // again. It therefore accepts nothing from outside but the calls that the
 // manifests name, bounds each of them, and treats what daemons write to it as
-// text from strangers.
+// untrusted text.
 //
 // # Not yet
 //

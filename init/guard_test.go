@@ -2,10 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"net"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -38,48 +34,5 @@ func TestGuard(t *testing.T) {
 	defer cancel()
 	if _, err := client.GetVersion(ctx, &pb.GetVersionRequest{}); status.Code(err) != codes.Internal {
 		t.Errorf("a handler that panics: %v", err)
-	}
-}
-
-func TestCrowdedListener(t *testing.T) {
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	crowd := &crowdedListener{Listener: l}
-	accepted := make(chan net.Conn, 2*maxConnections)
-	go func() {
-		for {
-			c, err := crowd.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- c
-		}
-	}()
-	dial := func() net.Conn {
-		c, err := net.Dial("unix", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(10 * time.Second))
-		return c
-	}
-	for range maxConnections {
-		dial()
-	}
-	if _, err := dial().Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("one too many: %v", err)
-	}
-	(<-accepted).Close()
-	dial()
-	for range maxConnections { // the first that were admitted, and the one that took the free place
-		select {
-		case <-accepted:
-		case <-time.After(10 * time.Second):
-			t.Fatal("no place was freed")
-		}
 	}
 }

@@ -20,8 +20,17 @@ import (
 	pb "github.com/dactyl-os/dactyl/ipc/machine"
 )
 
+// limits bound what a caller of one of PID 1's services has of its memory, which no cgroup
+// limits. A daemon keeps one connection, a second one while it is replaced, and one more for each stream. A call for each daemon
+// may wait at the same time for its restart or start. Requests are small.
+var limits = ipc.Limits{MessageBytes: 64 << 10, Calls: 32, Connections: 8}
+
+// uploadLimits are those of services that only development and test images have: they take files in
+// pieces of 1 MiB.
+var uploadLimits = ipc.Limits{MessageBytes: 1<<20 + 4<<10, Calls: 8, Connections: 8}
+
 // serve binds PID 1's own sockets, one per caller and service, and answers on
-// them. Each has a server of its own, so that no caller is in another's way.
+// them. Each has its own server, so that no caller is in another's way.
 func (m *machine) serve() error {
 	machine := &machineServer{m: m}
 	for _, c := range m.system.Init.Callers {
@@ -36,13 +45,16 @@ func (m *machine) serve() error {
 		server := ipc.NewServer(func(caller, method string) {
 			m.log.warn("call refused caller=%s method=%q", caller, method)
 		})
-		crowd := &crowdedListener{Listener: l}
+		server.Limit(uploadLimits)
+		if c.Full == pb.Service {
+			server.Limit(limits)
+		}
 		g := &guarded{Registrar: server, log: m.log}
 		pb.Register(g, machine)
 		registerDev(g, m)
 		registerProbe(g, m)
 		caller := ipc.Caller{Name: c.Name, Methods: map[string][]string{c.Full: c.Methods}}
-		if err := server.Listen(crowd, caller, func(err error) { m.log.warn("%v", err) }); err != nil {
+		if err := server.Listen(l, caller, func(err error) { m.log.warn("%v", err) }); err != nil {
 			return err
 		}
 	}
@@ -183,9 +195,9 @@ func (s *machineServer) RestartDaemon(ctx context.Context, r *pb.RestartDaemonRe
 }
 
 const (
-	// maxArgs and maxArgBytes bound what a caller can have PID 1 keep.
+	// maxArgs and maxArgBytes bound what a caller can have PID 1 keep. They fit into limits.MessageBytes.
 	maxArgs     = 64
-	maxArgBytes = 64 << 10
+	maxArgBytes = 32 << 10
 )
 
 // StartProgram implements pb.Server.
@@ -269,15 +281,21 @@ func (m *machine) request(ctx context.Context, name string, what func(*unit) eve
 	if !found {
 		return 0, status.Errorf(codes.NotFound, "no daemon %q", name)
 	}
-	select {
-	case o := <-result:
-		if o.code != codes.OK {
-			return 0, status.Errorf(o.code, "%s: %s", name, oneLine(o.reason))
+	var o outcome
+	ipc.Wait(ctx, func() {
+		select {
+		case o = <-result:
+		case <-ctx.Done():
+			err = status.FromContextError(ctx.Err()).Err()
 		}
-		return o.pid, nil
-	case <-ctx.Done():
-		return 0, status.FromContextError(ctx.Err()).Err()
+	})
+	if err != nil {
+		return 0, err
 	}
+	if o.code != codes.OK {
+		return 0, status.Errorf(o.code, "%s: %s", name, oneLine(o.reason))
+	}
+	return o.pid, nil
 }
 
 // ask has f run by the goroutine that owns the machine.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -241,5 +243,34 @@ func TestRebootAnswersAndEndsInOrder(t *testing.T) {
 	case <-w.gone:
 	case <-time.After(20 * time.Second):
 		t.Fatal("still there")
+	}
+}
+
+// Requests that are too large, from many connections, are not kept in PID 1's memory: nothing
+// limits it, and the kernel would kill others for it.
+func TestMemoryOfPID1(t *testing.T) {
+	const connections, size = 40, 4 << 20
+	w := startWorld(t, testSystem(abi.Daemon{Name: "echo"}))
+	client := pb.NewClient(w.peer("machine"))
+	w.report("echo")
+	highest := func() uint64 { return procDir("/proc/" + strconv.Itoa(w.pid)).status().kilobytes("VmHWM") }
+	before := highest()
+	request := binary.BigEndian.AppendUint32(nil, size)
+	request = append(request, 0, 0, 0, 1, 1, 0) // stream 1, a request
+	request = append(request, make([]byte, size-1)...)
+	for range connections {
+		c, err := net.Dial("unix", w.socket("machine"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute))
+		c.Write(request) // all but the last byte; or until PID 1 closes one connection too many
+	}
+	if _, err := client.GetVersion(context.Background(), &pb.GetVersionRequest{}); err != nil {
+		t.Error(err)
+	}
+	if now := highest(); now > before+32<<20 {
+		t.Errorf("PID 1's memory was %d MiB before and %d MiB at most", before>>20, now>>20)
 	}
 }

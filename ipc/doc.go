@@ -31,7 +31,7 @@
 //
 // # Limits
 //
-// A message is at most 4 MiB (RESOURCE_EXHAUSTED). A deadline travels with the
+// A message is at most 4 MiB (RESOURCE_EXHAUSTED); a server may take less (Limits). A deadline travels with the
 // call; a cancellation does not, except on streams, which have a connection of
 // their own that closes with the caller's context. Who sends a stream waits while
 // the server's handler is four messages behind, for as long as that takes, and

@@ -42,6 +42,7 @@ type Refusal func(caller, method string)
 type Server struct {
 	refused  Refusal
 	worked   func() // told after each unary call
+	limits   Limits
 	services map[string]*ttrpc.ServiceDesc
 
 	handlers chan struct{} // holds one for every unary call that is worked on
@@ -68,7 +69,7 @@ func NewServer(refused Refusal) *Server {
 	if refused == nil {
 		refused = func(string, string) {}
 	}
-	s := &Server{refused: refused, worked: func() {}, services: map[string]*ttrpc.ServiceDesc{}, handlers: make(chan struct{}, maxHandlers), conns: map[*servedConn]struct{}{}}
+	s := &Server{refused: refused, worked: func() {}, limits: defaultLimits, services: map[string]*ttrpc.ServiceDesc{}, handlers: make(chan struct{}, maxHandlers), conns: map[*servedConn]struct{}{}}
 	s.gone.L = &s.mu
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s
@@ -122,9 +123,13 @@ func (s *Server) accept(l net.Listener, t *ttrpc.Server) error {
 		case err != nil:
 			return err
 		}
-		conn, err := s.adopt(c)
+		conn, err := s.adopt(c, l)
 		if err != nil {
 			return err
+		}
+		if conn == nil {
+			c.Close()
+			continue
 		}
 		// Serve returns when it has the one connection; a goroutine serves that.
 		if err := t.Serve(context.WithValue(context.Background(), connKey{}, conn), &oneConn{conn}); err != io.EOF {
@@ -155,6 +160,9 @@ func (l *oneConn) Close() error   { return nil }
 // connKey is the context's key of a call's *servedConn.
 type connKey struct{}
 
+// streamKey is the context's key by which Wait knows a stream, which takes no place of a handler.
+type streamKey struct{}
+
 // narrow returns desc with the methods that caller may not use replaced by a
 // refusal, and with streams that end when the server does.
 func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) *ttrpc.ServiceDesc {
@@ -178,6 +186,7 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 			return answer, fits(answer)
 		}
 	}
+	out.Methods[tooLarge] = s.limits.refuseTooLarge
 	for name, st := range desc.Streams {
 		handler := st.Handler
 		if !caller.may(service, name) {
@@ -186,7 +195,7 @@ func (s *Server) narrow(service string, desc *ttrpc.ServiceDesc, caller Caller) 
 			}
 		}
 		st.Handler = func(ctx context.Context, stream ttrpc.StreamServer) (any, error) {
-			ctx, cancel := context.WithCancel(ctx)
+			ctx, cancel := context.WithCancel(context.WithValue(ctx, streamKey{}, true))
 			defer cancel()
 			defer context.AfterFunc(s.ending, cancel)()
 			conn := ctx.Value(connKey{}).(*servedConn)
@@ -281,17 +290,32 @@ func (s *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
-// adopt makes a connection one of the server's.
-func (s *Server) adopt(c net.Conn) (*servedConn, error) {
+// adopt makes a connection of a listener one of the server's; nil means that the caller has too many.
+func (s *Server) adopt(c net.Conn, from net.Listener) (*servedConn, error) {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
 		return nil, errors.New("BUG: ipc serves unix sockets only")
 	}
-	conn := &servedConn{UnixConn: u, s: s, open: map[uint32]struct{}{}}
+	conn := &servedConn{UnixConn: u, source: u, s: s, from: from, open: map[uint32]struct{}{}}
+	if s.limits.MessageBytes < MaxMessageBytes {
+		for name := range s.services {
+			conn.source = newSizedReader(u, s.limits.MessageBytes, name)
+			break
+		}
+	}
 	conn.moved.L = &conn.mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	n := 0
+	for other := range s.conns {
+		if other.from == from {
+			n++
+		}
+	}
+	if !s.limits.admit(n) {
+		return nil, nil
+	}
 	s.conns[conn] = struct{}{}
 	if s.draining {
 		conn.drain()
@@ -299,22 +323,18 @@ func (s *Server) adopt(c net.Conn) (*servedConn, error) {
 	return conn, nil
 }
 
-const (
-	// maxOpenCalls is how many calls of one connection are in hand at a time; further
-	// ones wait in the socket. A caller that does not read its answers waits too,
-	// instead of filling the server's memory with them.
-	maxOpenCalls = 64
-	// maxUnread is how many messages of a stream wait for its handler, or the handler's for
-	// its receiver; further ones wait in the socket, and their sender with them. ttrpc itself would take 64, of up
-	// to 4 MiB each, and then break the stream of a handler that is busy for a second.
-	maxUnread = 4
-)
+// maxUnread is how many messages of a stream wait for its handler, or the handler's for
+// its receiver; further ones wait in the socket, and their sender with them. ttrpc itself would take 64, of up
+// to 4 MiB each, and then break the stream of a handler that is busy for a second.
+const maxUnread = 4
 
 // servedConn is a connection as its server sees it. It knows which calls are
 // open, so that a connection that drains ends only when all are answered.
 type servedConn struct {
 	*net.UnixConn
+	source   io.Reader // of what comes in
 	s        *Server
+	from     net.Listener
 	draining atomic.Bool
 	closed   sync.Once
 
@@ -341,11 +361,12 @@ func (c *servedConn) unread(n int) {
 
 func (c *servedConn) Read(b []byte) (int, error) {
 	c.mu.Lock()
-	for len(c.open) >= maxOpenCalls || len(c.open) > 0 && c.waiting >= maxUnread {
+	// A caller that does not read its answers waits too, instead of filling the server's memory with them.
+	for len(c.open) >= c.s.limits.Calls || len(c.open) > 0 && c.waiting >= maxUnread {
 		c.moved.Wait()
 	}
 	c.mu.Unlock()
-	n, err := c.UnixConn.Read(b)
+	n, err := c.source.Read(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.in.feed(b[:n], func(stream uint32, kind, flags byte) {
