@@ -41,14 +41,23 @@ func gateway(ctx context.Context, b *bench) ([]result, error) {
 // p50s finds the values of a benchmark's metric p50-µs.
 func p50s(output, benchmark string) []time.Duration {
 	var all []time.Duration
+	for _, v := range metrics(output, benchmark, "p50-µs") {
+		all = append(all, time.Duration(v*float64(time.Microsecond)))
+	}
+	return all
+}
+
+// metrics finds the values of a benchmark's metric.
+func metrics(output, benchmark, metric string) []float64 {
+	var all []float64
 	for line := range strings.Lines(output) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || fields[0] != benchmark && !strings.HasPrefix(fields[0], benchmark+"-") {
 			continue
 		}
 		for i, unit := range fields {
-			if v, err := strconv.ParseFloat(fields[max(0, i-1)], 64); unit == "p50-µs" && err == nil {
-				all = append(all, time.Duration(v*float64(time.Microsecond)))
+			if v, err := strconv.ParseFloat(fields[max(0, i-1)], 64); unit == metric && err == nil {
+				all = append(all, v)
 			}
 		}
 	}

@@ -34,6 +34,7 @@ var figures = []struct {
 	{"idle", idle},
 	{"kill", kills},
 	{"gateway", gateway},
+	{"hostile", hostile},
 	{"replace", replacements},
 	{"etcd", databases},
 	{"edit", edit},
