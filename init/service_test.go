@@ -253,6 +253,7 @@ func TestMemoryOfPID1(t *testing.T) {
 	w := startWorld(t, testSystem(abi.Daemon{Name: "echo"}))
 	client := pb.NewClient(w.peer("machine"))
 	w.report("echo")
+	w.daemon(client, "echo") // connects, before the others take all connections that this caller may have
 	highest := func() uint64 { return procDir("/proc/" + strconv.Itoa(w.pid)).status().kilobytes("VmHWM") }
 	before := highest()
 	request := binary.BigEndian.AppendUint32(nil, size)
