@@ -42,6 +42,7 @@ var Packages = []Package{
 
 	// Taken into the image as they are.
 	{"nftables", "nft, which kube-proxy and the CNI plugins run"},
+	{"ca-certificates", "Mozilla's CA certificates, for registries"},
 
 	// Virtual machines.
 	{"qemu-system-x86", "boot tests and make run"},

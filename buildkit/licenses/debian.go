@@ -53,6 +53,7 @@ func upstream(version string) string {
 	if i := strings.LastIndex(version, "-"); i >= 0 {
 		version = version[:i]
 	}
+	version, _, _ = strings.Cut(version, "+deb") // of Debian's own packages, which have no "-"
 	return version
 }
 

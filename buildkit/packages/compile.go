@@ -14,13 +14,16 @@ import (
 
 // compile builds p into out, using dir for what it needs besides.
 func (w *workshop) compile(ctx context.Context, p Package, dir, out string) error {
-	module := filepath.Join(w.folder, p.Dir)
-	if p.Copied != "" {
-		copied, err := w.copyModule(ctx, p, dir)
+	module, mode := filepath.Join(w.folder, p.Dir), "-mod=readonly"
+	if len(p.Changes) > 0 {
+		vendored, err := w.vendor(ctx, p, dir)
 		if err != nil {
 			return err
 		}
-		module = copied
+		if err := p.change(vendored); err != nil {
+			return err
+		}
+		module, mode = vendored, "-mod=vendor"
 	}
 	replaced, err := overlay(w.goroot, dir)
 	if err != nil {
@@ -31,7 +34,7 @@ func (w *workshop) compile(ctx context.Context, p Package, dir, out string) erro
 		return err
 	}
 	return w.goBuild(ctx, p, module,
-		"build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-overlay", replaced,
+		"build", "-v", mode, "-trimpath", "-buildvcs=false", "-overlay", replaced,
 		"-tags", p.tags(), "-ldflags", flags, "-o", out, p.Import)
 }
 
@@ -106,33 +109,32 @@ func (w *workshop) versions(ctx context.Context, dir string) (map[string]string,
 	return versions, nil
 }
 
-// copyModule makes a module in dir of the package's own folder and an edited copy of
-// p.Copied, which takes the original's place, and returns where it is.
-func (w *workshop) copyModule(ctx context.Context, p Package, dir string) (string, error) {
+// vendor copies the package's own folder and the packages that it imports into dir, and
+// returns where they are. The alternative, a replace line in go.mod for each edited
+// module, would take the module's version out of the program: govulncheck would then
+// report none of its vulnerabilities.
+func (w *workshop) vendor(ctx context.Context, p Package, dir string) (string, error) {
 	own := filepath.Join(dir, "module")
 	if err := copySource(own, filepath.Join(w.folder, p.Dir)); err != nil {
 		return "", err
 	}
-	from, err := w.goOutput(ctx, own, "list", "-m", "-f", "{{.Dir}}", p.Copied)
-	if err == nil && strings.TrimSpace(from) == "" { // not downloaded yet
-		if _, err = w.goOutput(ctx, own, "mod", "download", p.Copied); err == nil {
-			from, err = w.goOutput(ctx, own, "list", "-m", "-f", "{{.Dir}}", p.Copied)
-		}
-	}
-	if err != nil {
-		return "", err
-	}
-	const copied = "copied" // a relative path: it is written into the program
-	if err := copySource(filepath.Join(own, copied), strings.TrimSpace(from)); err != nil {
-		return "", err
-	}
-	for _, e := range p.Edits {
-		if err := e.apply(filepath.Join(own, copied)); err != nil {
-			return "", err
-		}
-	}
-	_, err = w.goOutput(ctx, own, "mod", "edit", "-replace", p.Copied+"=./"+copied)
+	_, err := w.goOutput(ctx, own, "mod", "vendor")
 	return own, err
+}
+
+// change makes the package's changes in a folder that vendor returned.
+func (p Package) change(vendored string) error {
+	for _, c := range p.Changes {
+		if err := c.apply(c.dir(vendored)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dir is where a folder that vendor returned has the module.
+func (c Change) dir(vendored string) string {
+	return filepath.Join(vendored, "vendor", filepath.FromSlash(c.Module))
 }
 
 // environment keeps the caller's settings out of what is built.

@@ -18,8 +18,8 @@ type DebianPackage struct {
 	Copyright     string // the file here that says so at length
 }
 
-// DebianFile is a file that is taken unchanged from the build machine, to which
-// buildkit/hostdeps brought it.
+// DebianFile is a file that is taken from the build machine, where buildkit/hostdeps has
+// installed its package.
 type DebianFile struct {
 	File
 	DebianPackage
@@ -32,6 +32,7 @@ const nft = "/usr/sbin/nft"
 // debianLicenses were read in each package's copyright file, for what is taken. A
 // package that is not listed is refused.
 var debianLicenses = map[string]string{
+	"ca-certificates":   "MPL-2.0",
 	"linux-source-6.12": "GPL-2.0-only",
 	"systemd-boot-efi":  "LGPL-2.1-or-later",
 
@@ -53,8 +54,8 @@ var debianLicenses = map[string]string{
 	"nftables":     "GPL-2.0-only",
 }
 
-// Debian lists nft and the libraries that it is linked with. It makes sure that each
-// is what its package says.
+// Debian lists nft, the libraries that it is linked with, and the CA certificates. It
+// checks that each is as its package has it.
 func Debian(ctx context.Context) ([]DebianFile, error) {
 	libraries, err := librariesOf(ctx, nft)
 	if err != nil {
@@ -76,7 +77,11 @@ func Debian(ctx context.Context) ([]DebianFile, error) {
 		}
 		files = append(files, f)
 	}
-	return files, verify(ctx, files)
+	if err := verify(ctx, files); err != nil {
+		return nil, err
+	}
+	roots, err := certificates(ctx)
+	return append(files, roots), err
 }
 
 // inLDD is a library's path in the output of ldd.

@@ -8,11 +8,17 @@
 //	cni/              go.mod and a main that picks plugins
 //	mount/            mount and umount, ours
 //	pause/            the first process of every pod, 600 bytes
-//	debian.go         nft, with its libraries, as Debian built it
+//	changes.go        edits of third-party modules, with the upstream issue that each fixes
+//	debian.go         nft with its libraries, and the CA certificates, as Debian built them
 //
 // A version is changed in a go.mod, and nowhere else. k8s.io/kubernetes needs all its
 // staging modules replaced; containerd goes with the kubelet's cri-api; the tests say
 // when they do not fit.
+//
+// A fault that no release has fixed is fixed in changes.go, by exact edits of a vendored
+// copy of the module. docs/upstream.md lists the edits. An edit that does not fit the
+// source of another version stops the build, and the tests report a fault that a new
+// version has fixed.
 //
 // # Size
 //

@@ -5,13 +5,52 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// edit replaces one place of somebody else's source. It is refused when the place is
-// not there exactly once, so that it never changes another source than the one it
-// was written for.
+// Change is a set of edits of one third-party module, made for one reason.
+type Change struct {
+	Module string
+	// Issues are the upstream issues of the fault that the edits fix, as in
+	// containerd/containerd#13934. Without issues, the edits adapt the module to this
+	// build, and no release makes them unnecessary.
+	Issues []string
+	// What says what the edits change, as a sentence without its end.
+	What string
+
+	edits []edit
+	// programs are those of the module that the edits make into packages.
+	programs []string
+	// test is the module's package in which the files of testdata/upstream/<testFiles>
+	// run as tests.
+	test, testFiles string
+}
+
+// Edited reports whether a program of the table has an edited copy of the module.
+func Edited(module string) bool {
+	for _, p := range Packages {
+		if slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Module == module }) {
+			return true
+		}
+	}
+	return false
+}
+
+// edit replaces one place in third-party source. It is rejected unless the place occurs
+// exactly once, so that it never changes source that it was not written for.
 type edit struct{ file, old, new string }
+
+// apply edits the module in dir.
+func (c Change) apply(dir string) error {
+	for _, e := range c.edits {
+		if err := e.apply(dir); err != nil {
+			return fmt.Errorf("%w; if %s fixes %s, remove the change from changes.go",
+				err, c.Module, strings.Join(c.Issues, ", "))
+		}
+	}
+	return nil
+}
 
 func (e edit) apply(root string) error {
 	path := filepath.Join(root, e.file)
@@ -61,22 +100,4 @@ func overlay(goroot, dir string) (string, error) {
 	}
 	path := filepath.Join(dir, "overlay.json")
 	return path, os.WriteFile(path, replace, 0o644)
-}
-
-// pluginEdits make packages of the CNI plugins' programs, which Go would otherwise
-// not import into one program.
-var pluginEdits = []edit{
-	{"plugins/main/bridge/bridge.go", "\npackage main\n", "\npackage bridge\n"},
-	{"plugins/main/bridge/bridge.go", "\nfunc main() {\n", "\nfunc Main() {\n"},
-	{"plugins/main/loopback/loopback.go", "\npackage main\n", "\npackage loopback\n"},
-	{"plugins/main/loopback/loopback.go", "\nfunc main() {\n", "\nfunc Main() {\n"},
-	{"plugins/ipam/host-local/dns.go", "\npackage main\n", "\npackage hostlocal\n"},
-	{"plugins/ipam/host-local/main.go", "\npackage main\n", "\npackage hostlocal\n"},
-	{"plugins/ipam/host-local/main.go", "\nfunc main() {\n", "\nfunc Main() {\n"},
-	{"plugins/meta/portmap/chain.go", "\npackage main\n", "\npackage portmap\n"},
-	{"plugins/meta/portmap/main.go", "\npackage main\n", "\npackage portmap\n"},
-	{"plugins/meta/portmap/main.go", "\nfunc main() {\n", "\nfunc Main() {\n"},
-	{"plugins/meta/portmap/portmap_iptables.go", "\npackage main\n", "\npackage portmap\n"},
-	{"plugins/meta/portmap/portmap_nftables.go", "\npackage main\n", "\npackage portmap\n"},
-	{"plugins/meta/portmap/utils.go", "\npackage main\n", "\npackage portmap\n"},
 }

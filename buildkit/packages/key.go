@@ -17,7 +17,10 @@ func (w *workshop) key(ctx context.Context, p Package) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	parts := []string{recipe, w.goTool, fmt.Sprint(noMethodByName), p.Import, p.tags(), flags, fmt.Sprint(p.Edits)}
+	parts := []string{recipe, w.goTool, fmt.Sprint(noMethodByName), p.Import, p.tags(), flags}
+	for _, c := range p.Changes {
+		parts = append(parts, c.Module, fmt.Sprint(c.edits))
+	}
 	source, err := hashFolder(filepath.Join(w.folder, p.Dir))
 	if err != nil {
 		return "", err
@@ -48,7 +51,7 @@ func hashFolder(dir string) ([]string, error) {
 }
 
 // HostPackages are those Debian packages of buildkit/hostdeps that are needed here.
-var HostPackages = []string{"build-essential", "libseccomp-dev", "nftables"}
+var HostPackages = []string{"build-essential", "ca-certificates", "libseccomp-dev", "nftables"}
 
 // StaticLibraries are the Debian packages of what is linked into the programs with C in
 // them.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -70,17 +69,17 @@ func (w *workshop) linked(ctx context.Context, p Package) ([]GoPackage, error) {
 	}
 }
 
-// imports are what is built. Of a module that is edited to be imported, the go command
-// knows the programs that it was before.
+// imports are what is built. Of programs that a change makes into packages, the go command
+// knows the programs.
 func (p Package) imports() []string {
-	if p.Copied == "" {
-		return []string{p.Import}
-	}
 	var all []string
-	for _, e := range p.Edits {
-		if i := path.Join(p.Copied, path.Dir(e.file)); !slices.Contains(all, i) {
-			all = append(all, i)
+	for _, c := range p.Changes {
+		for _, program := range c.programs {
+			all = append(all, path.Join(c.Module, program))
 		}
+	}
+	if len(all) == 0 {
+		return []string{p.Import}
 	}
 	return all
 }

@@ -21,10 +21,8 @@ type Package struct {
 	Vars []string
 	// Cgo links C code in, statically.
 	Cgo bool
-	// Copied is a module that is copied next to the folder's own files and edited
-	// before it is built.
-	Copied string
-	Edits  []edit
+	// Changes are edits of third-party modules, made before the program is built.
+	Changes []Change
 	// Install is where the program is on the machine: first the file, then links
 	// to it, for programs that look at the name they are started under.
 	Install []string
@@ -52,10 +50,9 @@ var Packages = []Package{
 	},
 	{
 		Name: "cni", Dir: "cni", Import: ".",
-		Module: plugins,
-		Vars:   []string{plugins + "/pkg/utils/buildversion.BuildVersion={" + plugins + "}"},
-		Copied: plugins,
-		Edits:  pluginEdits,
+		Module:  plugins,
+		Vars:    []string{plugins + "/pkg/utils/buildversion.BuildVersion={" + plugins + "}"},
+		Changes: []Change{pluginPackages, pluginAddresses},
 		Install: []string{
 			"/lib/pods/cni/bridge", "/lib/pods/cni/host-local", "/lib/pods/cni/loopback", "/lib/pods/cni/portmap",
 		},
@@ -82,6 +79,7 @@ var Packages = []Package{
 			"k8s.io/client-go/pkg/version.gitVersion={" + kubernetes + "}",
 			"k8s.io/client-go/pkg/version.gitCommit=",
 		},
+		Changes: []Change{execInput, terminatingProbes},
 		// In its own root a component of the control plane sees the file under its own
 		// name. What runs beside pods is looked up on PATH, by links.
 		Install: []string{

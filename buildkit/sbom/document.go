@@ -159,14 +159,16 @@ func cgo(info *debug.BuildInfo) bool {
 }
 
 // module is a Go module as a program names it. Where it was replaced by another, that
-// is what is linked; where by an edited copy of itself, the original is named.
+// is what is linked.
 func (m *maker) module(module *debug.Module) spdx.ElementID {
-	if r := module.Replace; r != nil && !strings.HasPrefix(r.Path, ".") {
-		return m.goModule(r.Path, r.Version, "")
-	} else if r != nil {
-		return m.goModule(module.Path, module.Version, "edited: see buildkit/packages/edit.go")
+	if r := module.Replace; r != nil {
+		module = r
 	}
-	return m.goModule(module.Path, module.Version, "")
+	comment := ""
+	if packages.Edited(module.Path) {
+		comment = "edited: see docs/upstream.md"
+	}
+	return m.goModule(module.Path, module.Version, comment)
 }
 
 func (m *maker) goModule(path, version, comment string) spdx.ElementID {

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	// The plugins are programs, which Go does not import. The build copies their
-	// module and makes packages of them: see edits in ../cni.go.
+	// The plugins are programs, which Go does not import. The build makes packages of
+	// them: see pluginPackages in ../changes.go.
 	hostlocal "github.com/containernetworking/plugins/plugins/ipam/host-local"
 	"github.com/containernetworking/plugins/plugins/main/bridge"
 	"github.com/containernetworking/plugins/plugins/main/loopback"

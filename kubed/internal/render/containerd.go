@@ -55,10 +55,6 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   stats_collect_period = "10s"
-  # A program that ends before it has read its input would leave kubectl exec -i, and
-  # kubectl cp to a full disk, waiting for ever: the shim takes what nobody reads for still
-  # wanted. What is left of a program's output has this long to reach a slow reader.
-  drain_exec_sync_io_timeout = "30s"
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["/lib/pods/cni"]
     conf_dir = "/run/from/kubed/pods/cni"
@@ -79,10 +75,12 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
 const leastMTU = 576
 
 // podNetwork is a bridge with the node's part of the pod network. What leaves it for
-// other networks does so under the node's address.
+// other networks does so under the node's address. Pods reach each other through the
+// machine: with portIsolation the plugin, as buildkit/packages edits it, keeps a pod from
+// claiming another pod's addresses or the gateway's.
 func podNetwork(n Node) object {
 	bridge := object{
-		"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+		"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "portIsolation": true,
 		"ipMasq": true, "ipMasqBackend": "nftables",
 		"ipam": object{
 			"type":    "host-local",
