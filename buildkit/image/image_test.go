@@ -28,7 +28,7 @@ func inputs(t *testing.T) Inputs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := sign.LoadOrCreate(filepath.Join(dir, "keys"))
+	keys, err := sign.LoadOrCreate(filepath.Join(dir, "keys"), "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,20 +35,33 @@ type Keys struct {
 	Certificate *x509.Certificate
 }
 
-// DefaultDir is where keys made on this machine are kept: dactyl/keys in the user's
-// cache directory, outside any source tree.
-func DefaultDir() (string, error) {
+// Modes are the modes of images that have keys.
+var Modes = []string{"production", "dev", "test"}
+
+// ForMode returns the keys made on this machine that sign images of one mode, and makes
+// them when there are none. They are in dactyl/keys/<mode> in the user's cache directory,
+// outside any source tree.
+//
+// Each mode has its own: firmware that trusts the production key must not run a dev image,
+// in which an admin replaces any daemon.
+func ForMode(mode string) (Keys, error) {
+	if !slices.Contains(Modes, mode) {
+		return Keys{}, fmt.Errorf("signing keys: there is no mode %q; the modes are %s", mode, strings.Join(Modes, ", "))
+	}
 	cache, err := os.UserCacheDir()
-	return filepath.Join(cache, "dactyl", "keys"), err
+	if err != nil {
+		return Keys{}, fmt.Errorf("signing keys: %w", err)
+	}
+	return LoadOrCreate(filepath.Join(cache, "dactyl", "keys", mode), mode)
 }
 
-// LoadOrCreate reads the keys in dir, or makes them when there are none.
-func LoadOrCreate(dir string) (Keys, error) {
+// LoadOrCreate reads the keys in dir, or makes keys for images of a mode when there are none.
+func LoadOrCreate(dir, mode string) (Keys, error) {
 	k, err := Load(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	if err := create(dir); err != nil {
+	if err := create(dir, mode); err != nil {
 		return Keys{}, fmt.Errorf("make signing keys in %s: %w", dir, err)
 	}
 	return Load(dir)
@@ -82,7 +97,7 @@ func Load(dir string) (Keys, error) {
 
 // create writes the certificate before the key: Load asks for the key first, so a
 // run that is cut short looks like one that never was.
-func create(dir string) error {
+func create(dir, mode string) error {
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		return err
@@ -90,7 +105,7 @@ func create(dir string) error {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(now.UnixNano()),
-		Subject:               pkix.Name{CommonName: "Dactyl Secure Boot, made on this machine"},
+		Subject:               pkix.Name{CommonName: "Dactyl Secure Boot, " + mode + " images, made on this machine"},
 		NotBefore:             now.Add(-24 * time.Hour),
 		NotAfter:              now.Add(keyLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -15,7 +16,7 @@ const bootLoader = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 
 func TestSbverifyAccepts(t *testing.T) {
 	dir := t.TempDir()
-	k, err := LoadOrCreate(filepath.Join(dir, "keys"))
+	k, err := LoadOrCreate(filepath.Join(dir, "keys"), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +78,11 @@ func TestKeysAreMadeOnceAndKeptFromOthers(t *testing.T) {
 	if _, err := Load(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no keys: error %v, want fs.ErrNotExist", err)
 	}
-	first, err := LoadOrCreate(dir)
+	first, err := LoadOrCreate(dir, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := LoadOrCreate(dir)
+	second, err := LoadOrCreate(dir, "test")
 	if err != nil || !first.Certificate.Equal(second.Certificate) {
 		t.Errorf("the second call made other keys (%v)", err)
 	}
@@ -105,4 +106,49 @@ func sbverify(dir, cert string, program []byte) ([]byte, error) {
 		return nil, err
 	}
 	return exec.Command("sbverify", "--cert", cert, name).CombinedOutput()
+}
+
+// The key of one mode signs images of no other: sbverify with the certificate that a
+// production machine trusts rejects a program that the others have signed.
+func TestEachModeHasItsOwnKey(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	keys := map[string]Keys{}
+	for _, mode := range Modes {
+		k, err := ForMode(mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ForMode(mode); err != nil || !again.Certificate.Equal(k.Certificate) {
+			t.Errorf("%s: the second call made other keys (%v)", mode, err)
+		}
+		if !strings.Contains(k.Certificate.Subject.CommonName, mode) {
+			t.Errorf("%s: the certificate is called %q", mode, k.Certificate.Subject.CommonName)
+		}
+		keys[mode] = k
+	}
+	program, err := os.ReadFile(bootLoader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := filepath.Join(t.TempDir(), "production.crt")
+	if err := writePEM(trusted, "CERTIFICATE", keys["production"].Certificate.Raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range Modes {
+		signed, err := EFI(program, keys[mode])
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), mode+".efi")
+		if err := os.WriteFile(file, signed, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("sbverify", "--cert", trusted, file).CombinedOutput()
+		if (err == nil) != (mode == "production") {
+			t.Errorf("%s: sbverify with the production certificate: %v\n%s", mode, err, out)
+		}
+	}
+	if _, err := ForMode("debug"); err == nil {
+		t.Error("a mode that does not exist has keys")
+	}
 }

@@ -65,11 +65,7 @@ func inputs(mode, version, root string, k kernel.Result) (image.Inputs, error) {
 	if err != nil {
 		return image.Inputs{}, err
 	}
-	keyDir, err := sign.DefaultDir()
-	if err != nil {
-		return image.Inputs{}, err
-	}
-	keys, err := sign.LoadOrCreate(keyDir)
+	keys, err := sign.ForMode(mode)
 	if err != nil {
 		return image.Inputs{}, err
 	}

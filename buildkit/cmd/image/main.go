@@ -77,7 +77,7 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	o.in.Cache = filepath.Join(cache, "dactyl", "squashfs")
-	if o.in.Keys, err = loadKeys(o.keys); err != nil {
+	if o.in.Keys, err = loadKeys(o.keys, o.mode); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -92,15 +92,11 @@ func run(ctx context.Context, o *options) (err error) {
 
 // loadKeys makes keys only in the default place: a directory that was named and has
 // none is a mistake.
-func loadKeys(dir string) (sign.Keys, error) {
+func loadKeys(dir, mode string) (sign.Keys, error) {
 	if dir != "" {
 		return sign.Load(dir)
 	}
-	dir, err := sign.DefaultDir()
-	if err != nil {
-		return sign.Keys{}, err
-	}
-	return sign.LoadOrCreate(dir)
+	return sign.ForMode(mode)
 }
 
 func printSizes(w io.Writer, r image.Result) {
