@@ -56,20 +56,33 @@ func compile(ctx context.Context, b *manifest.Build, version, root string, log i
 
 // installPackages puts what others wrote in its place under root, and sees that every
 // program that a daemon.toml names is there.
-func installPackages(ctx context.Context, b *manifest.Build, root string, log io.Writer) error {
+func installPackages(ctx context.Context, b *manifest.Build, root string, log io.Writer) ([]packages.File, error) {
 	files, err := packages.Build(ctx, "", log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := packages.Install(root, files); err != nil {
-		return err
+		return nil, err
 	}
 	for _, m := range b.Manifests {
 		for _, path := range m.Programs() {
 			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
-				return fmt.Errorf("%s: %s: no package puts it into the image", m.Path, path)
+				return nil, fmt.Errorf("%s: %s: no package puts it into the image", m.Path, path)
 			}
 		}
 	}
-	return nil
+	return files, nil
+}
+
+// programPaths are the paths on the machine at which a program or library may be: ours,
+// and files of buildkit/packages.
+func programPaths(b *manifest.Build, files []packages.File) []string {
+	var paths []string
+	for _, path := range programs(b) {
+		paths = append(paths, path)
+	}
+	for _, f := range files {
+		paths = append(paths, f.Path)
+	}
+	return paths
 }

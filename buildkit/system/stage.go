@@ -59,14 +59,21 @@ func stage(ctx context.Context, mode, version, root string, log io.Writer) (*man
 	if err := compile(ctx, b, version, root, log); err != nil {
 		return nil, nil, err
 	}
-	if err := installPackages(ctx, b, root, log); err != nil {
+	files, err := installPackages(ctx, b, root, log)
+	if err != nil {
 		return nil, nil, err
 	}
 	linked, err := licenses.Read(ctx, ".", b, manifest.Tags(b.Mode))
 	if err != nil {
 		return nil, nil, err
 	}
-	return b, linked, writeFiles(ctx, b, linked, version, root)
+	if err := writeFiles(ctx, b, linked, version, root); err != nil {
+		return nil, nil, err
+	}
+	if err := checkInterpreters(root, programPaths(b, files)); err != nil {
+		return nil, nil, fmt.Errorf("the root of the %s image:\n%w", mode, err)
+	}
+	return b, linked, nil
 }
 
 // writeFiles writes what is made rather than compiled or copied.
