@@ -33,7 +33,7 @@ require (
 	go.yaml.in/yaml/v3 v3.0.6 // configd and ctl: YAML with the line and column of every value
 	golang.org/x/net v0.62.0 // kit: assembles seccomp's BPF without cgo; networkd: the filter of its packet socket
 	golang.org/x/sys v0.49.0 // init, kit, daemons: system calls
-	golang.org/x/term v0.47.0 // ctl: asks at a terminal
+	golang.org/x/term v0.47.0 // ctl: asks at a terminal; buildkit/progress: draws on one
 	google.golang.org/grpc v1.85.0 // routerd and ctl: the API; status codes everywhere
 	google.golang.org/protobuf v1.36.12 // ipc: messages, and what the gateway knows of services
 	k8s.io/cri-api v0.36.3 // tests of podd: its part of this interface is compared with the whole, which the kubelet has in this version

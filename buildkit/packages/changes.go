@@ -179,17 +179,17 @@ func bindAddresses(br *netlink.Bridge, port netlink.Link, mac string, ips []*cur
 	} {
 		name := fmt.Sprintf(setting[0], br.Attrs().Name)
 		if _, err := sysctl.Sysctl(name, setting[1]); err != nil {
-			return fmt.Errorf("failed to set %s: %v", name, err)
+			return fmt.Errorf("set %s: %v", name, err)
 		}
 	}
 	if err := netlink.LinkSetLearning(port, false); err != nil {
-		return fmt.Errorf("failed to turn learning off for %q: %v", port.Attrs().Name, err)
+		return fmt.Errorf("turn learning off for %q: %v", port.Attrs().Name, err)
 	}
 	if err := netlink.NeighSet(&netlink.Neigh{
 		LinkIndex: port.Attrs().Index, Family: syscall.AF_BRIDGE, Flags: netlink.NTF_MASTER,
 		State: netlink.NUD_NOARP, HardwareAddr: hardware,
 	}); err != nil {
-		return fmt.Errorf("failed to bind %s to %q: %v", mac, port.Attrs().Name, err)
+		return fmt.Errorf("bind %s to %q: %v", mac, port.Attrs().Name, err)
 	}
 	for _, config := range ips {
 		if config.Address.IP.To4() == nil {
@@ -198,7 +198,7 @@ func bindAddresses(br *netlink.Bridge, port netlink.Link, mac string, ips []*cur
 		if err := netlink.NeighSet(&netlink.Neigh{
 			LinkIndex: br.Attrs().Index, State: netlink.NUD_PERMANENT, IP: config.Address.IP, HardwareAddr: hardware,
 		}); err != nil {
-			return fmt.Errorf("failed to bind %s to %s: %v", config.Address.IP, mac, err)
+			return fmt.Errorf("bind %s to %s: %v", config.Address.IP, mac, err)
 		}
 	}
 	return nil

@@ -22,6 +22,9 @@ func Version() (string, error) {
 // Dir is where everything of an image of the given mode is built.
 func Dir(mode string) string { return filepath.Join("out", mode) }
 
+// Log is the file with the whole output of the last build of an image of the given mode.
+func Log(mode string) string { return filepath.Join(Dir(mode), "build.log") }
+
 // Image builds everything of an image of the given mode and returns what it is
 // made of and the path of the disk image. espFiles (path on the ESP → file) are
 // added to the ESP. It is to be called in the repository's root directory. Two
@@ -32,6 +35,7 @@ func Image(ctx context.Context, mode string, espFiles map[string]string, log io.
 	if err != nil {
 		return image.Result{}, "", err
 	}
+	fmt.Fprintln(log, "build: the kernel")
 	k, err := kernel.Build(ctx, "", log)
 	if err != nil {
 		return image.Result{}, "", err

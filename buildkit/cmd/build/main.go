@@ -1,5 +1,6 @@
 // Command build makes a disk image of Dactyl from this repository: kernel,
-// programs, root filesystem, signed boot files.
+// programs, root filesystem, signed boot files. It shows its progress, and writes all
+// output to out/<mode>/build.log.
 //
 //	go run ./buildkit/cmd/build -mode dev
 package main
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dactyl-os/dactyl/buildkit/image"
+	"github.com/dactyl-os/dactyl/buildkit/progress"
 	"github.com/dactyl-os/dactyl/buildkit/system"
 )
 
@@ -33,8 +35,12 @@ func main() {
 
 func run(ctx context.Context, mode string) error {
 	start := time.Now()
-	result, path, err := system.Image(ctx, mode, nil, os.Stderr)
+	report, err := progress.Open(os.Stderr, system.Log(mode))
 	if err != nil {
+		return err
+	}
+	result, path, err := system.Image(ctx, mode, nil, report)
+	if err := report.Close(err); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(result, "", "  ")

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dactyl-os/dactyl/buildkit/progress"
 	"github.com/dactyl-os/dactyl/buildkit/system"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
@@ -58,8 +59,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	_, image, err := system.Image(ctx, o.mode, nil, os.Stderr)
+	report, err := progress.Open(os.Stderr, system.Log(o.mode))
 	if err != nil {
+		return err
+	}
+	_, image, err := system.Image(ctx, o.mode, nil, report)
+	if err := report.Close(err); err != nil {
 		return err
 	}
 	dir := filepath.Join(system.Dir(o.mode), "machine")
