@@ -30,6 +30,7 @@ func init() {
 	commands = map[string]func([]string) error{
 		"cat":     cat,     // FILE…
 		"write":   write,   // FILE: its input; on the disk when it ends
+		"receive": receive, // FILE SIZE: its input, of SIZE bytes, after it has closed its outputs, as "cat > FILE" does
 		"rm":      rm,      // PATH…
 		"ls":      ls,      // DIR [SKIP…]: every file below, as far as it can be read, but nothing below SKIP
 		"ps":      ps,      // every process of /proc: PID, user, name, arguments
@@ -66,6 +67,20 @@ func cat(args []string) error {
 }
 
 func write(args []string) error { return put(args[0], os.Stdin) }
+
+// receive has no way to tell what came of it but its exit code.
+func receive(args []string) error {
+	os.Stdout.Close()
+	os.Stderr.Close()
+	if err := put(args[0], os.Stdin); err != nil {
+		return err
+	}
+	info, err := os.Stat(args[0])
+	if err == nil && strconv.FormatInt(info.Size(), 10) != args[1] {
+		err = fmt.Errorf("%s has %d bytes, not %s", args[0], info.Size(), args[1])
+	}
+	return err
+}
 
 func rm(args []string) error {
 	for _, path := range args {
