@@ -1,21 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// This file keeps domains from the disks and the memory of the machine, whatever
-// nodes their programs make: a BPF program on the cgroup above all domains is asked
-// before any device is opened, mounted or made. The kernel asks those of cgroups
+// This file keeps domains from the devices of the machine, whatever nodes their programs
+// make: a BPF program on the cgroup above all domains is asked before any device is opened,
+// mounted or made. The kernel asks those of cgroups
 // below as well, so that a container's own filter only narrows it. A domain's root
 // may take filters off cgroups that it can open, and this one is above its
 // namespace.
@@ -27,18 +23,21 @@ const (
 	devMinorOffset = 8
 )
 
-// deniedNodes are character devices that reach through every wall, whether this
-// kernel has them or not.
-var deniedNodes = []struct{ major, minor int32 }{
-	{1, 1}, {1, 2}, {1, 4}, // mem, kmem, port: all memory
-	{10, 130}, // watchdog: restarts the machine
-	{10, 224}, // tpm0: the machine's identity
-	{10, 236}, // device-mapper: what the root is made of
+// allowedNodes are the character devices that a domain may have: those that containers get
+// by default, but for the console, and those that network agents and file systems in programs
+// ask for. All other devices are refused, whether this kernel has them or not: disks, raw
+// commands to them (sg, bsg, nvme), USB devices, through which a program takes the machine's
+// stick from its driver, memory, the device mapper, the TPM, the watchdog, consoles and
+// screens, input, clocks. A device of a domain's [devices] must be here, too.
+var allowedNodes = []struct{ major, minor int32 }{
+	{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, // null, zero, full, random, urandom
+	{1, 11},        // kmsg, which kubelet reads
+	{5, 0}, {5, 2}, // tty and ptmx
+	{136, anyMinor},      // pts/*
+	{10, 200}, {10, 229}, // net/tun, fuse
 }
 
-// deniedDrivers are others whose majors the kernel assigns when it boots, by their
-// names in /proc/devices: commands to disks, and the TPM.
-var deniedDrivers = []string{"sg", "bsg", "nvme", "nvme-generic", "tpm", "watchdog"}
+const anyMinor = -1
 
 // instruction is struct bpf_insn.
 type instruction struct {
@@ -69,40 +68,39 @@ const (
 )
 
 // deviceFilter answers 1 for what is allowed.
-func deviceFilter(majors []int32) []instruction {
+func deviceFilter() []instruction {
 	load := func(register uint8, offset int16) instruction {
 		return instruction{bpfLoad32, register | regContext<<4, offset, 0}
 	}
-	var f []instruction
-	var denials []int // jumps to the end, which is not known yet
-	deny := func(register uint8, value int32) {
-		denials = append(denials, len(f))
+	f := []instruction{
+		load(regType, devTypeOffset), load(regMajor, devMajorOffset), load(regMinor, devMinorOffset),
+		{bpfAndValue, regType, 0, 0xFFFF},
+		{bpfJumpEqual, regType, 2, unix.BPF_DEVCG_DEV_CHAR},
+		{bpfSetValue, regResult, 0, 0}, {code: bpfExit},
+	}
+	var allowances []int // jumps to the end, which is not known yet
+	allow := func(register uint8, value int32) {
+		allowances = append(allowances, len(f))
 		f = append(f, instruction{bpfJumpEqual, register, 0, value})
 	}
-	f = append(f, load(regType, devTypeOffset), load(regMajor, devMajorOffset), load(regMinor, devMinorOffset),
-		instruction{bpfAndValue, regType, 0, 0xFFFF})
-	deny(regType, unix.BPF_DEVCG_DEV_BLOCK)
-	for _, m := range majors {
-		deny(regMajor, m)
-	}
-	for _, n := range deniedNodes {
+	for _, n := range allowedNodes {
+		if n.minor == anyMinor {
+			allow(regMajor, n.major)
+			continue
+		}
 		f = append(f, instruction{bpfJumpOther, regMajor, 1, n.major})
-		deny(regMinor, n.minor)
+		allow(regMinor, n.minor)
 	}
-	f = append(f, instruction{bpfSetValue, regResult, 0, 1}, instruction{code: bpfExit})
-	for _, i := range denials {
+	f = append(f, instruction{bpfSetValue, regResult, 0, 0}, instruction{code: bpfExit})
+	for _, i := range allowances {
 		f[i].offset = int16(len(f) - i - 1)
 	}
-	return append(f, instruction{bpfSetValue, regResult, 0, 0}, instruction{code: bpfExit})
+	return append(f, instruction{bpfSetValue, regResult, 0, 1}, instruction{code: bpfExit})
 }
 
 // filterDevices puts the filter on a cgroup, for as long as the cgroup is there.
 func filterDevices(group *os.File) error {
-	majors, err := majorsOf(deniedDrivers)
-	if err != nil {
-		return err
-	}
-	filter, err := loadFilter(deviceFilter(majors))
+	filter, err := loadFilter(deviceFilter())
 	if err != nil {
 		return err
 	}
@@ -143,26 +141,4 @@ func bpf(command uintptr, attributes unsafe.Pointer, size uintptr) (int, error) 
 		return 0, errno
 	}
 	return int(fd), nil
-}
-
-// majorsOf returns the character majors of those drivers that the kernel has now.
-func majorsOf(drivers []string) ([]int32, error) {
-	devices, err := os.Open("/proc/devices")
-	if err != nil {
-		return nil, err
-	}
-	defer devices.Close()
-	var majors []int32
-	lines := bufio.NewScanner(devices)
-	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Block") {
-		fields := strings.Fields(lines.Text())
-		if len(fields) == 2 && slices.Contains(drivers, fields[1]) {
-			n, err := strconv.ParseInt(fields[0], 10, 32)
-			if err != nil {
-				return nil, fmt.Errorf("/proc/devices: %w", err)
-			}
-			majors = append(majors, int32(n))
-		}
-	}
-	return majors, lines.Err()
 }

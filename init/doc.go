@@ -57,8 +57,8 @@
 // shared within and private outwards, and what its directories hold may be executed.
 // Its programs are uid 0 in the machine's user namespace, so what keeps them in is
 // what the namespaces do not show, the bounding set of each, and a BPF program that
-// refuses disks, memory, the device mapper, the watchdog and the TPM, whatever nodes
-// are made (devices_linux.go). It is attached above the domain's cgroup
+// refuses all devices but those of a short list, whatever nodes are made
+// (devices_linux.go). It is attached above the domain's cgroup
 // namespace, where the domain's root cannot take it off.
 //
 // The domain's root can stop, freeze, trace and read every process in its PID namespace from

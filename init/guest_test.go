@@ -88,7 +88,8 @@ func guestSystem() *abi.System {
 		d := &s.Daemons[i]
 		switch d.Name {
 		case "pods":
-			d.Devices, d.Write = []string{"/dev/kmsg"}, []string{"/run/foreign"}
+			// vda is the root's disk: a node in the domain's /dev must not help.
+			d.Devices, d.Write = []string{"/dev/kmsg", "/dev/vda"}, []string{"/run/foreign"}
 		case "server":
 			d.Write, d.Foreign.Args = []string{"/run/server"}, []string{"/run/server/server"}
 		case "runtime":

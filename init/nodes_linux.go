@@ -16,8 +16,7 @@ import (
 
 // The machine's /dev is PID 1's own: a tmpfs with the nodes that it and its daemons
 // need. There is no devtmpfs, which is one and the same wherever it is mounted: a
-// domain's root would find a node of every disk there, could mount with it what is
-// mounted already (the kernel asks no device filter then), and give nodes other names.
+// domain's root would find a node of every device there, and give nodes other names.
 
 // node is a device as the kernel lists it.
 type node struct {

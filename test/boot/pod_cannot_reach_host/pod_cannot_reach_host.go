@@ -215,6 +215,19 @@ var attempts = []attempt{
 	{"mknod /tmp/mem c 1 1", notAllowed},
 	{"mknod /tmp/kmem c 1 2", notAllowed},
 	{"mknod /tmp/port c 1 4", notAllowed},
+	// Through a USB device's node the boot stick would be taken from its driver; consoles show
+	// the pairing code.
+	{"mknod /tmp/usb c 189 0", notAllowed},
+	{"mknod /tmp/stick c 189 129", notAllowed},
+	{"mknod /host/tmp/usb c 189 1", notAllowed},
+	{"mknod /tmp/console c 5 1", notAllowed},
+	{"mknod /tmp/tty1 c 4 1", notAllowed},
+	{"mknod /tmp/serial c 4 64", notAllowed},
+	{"mknod /tmp/screen c 7 1", notAllowed},
+	{"mknod /tmp/input c 13 64", notAllowed},
+	{"mknod /tmp/gpu c 226 0", notAllowed},
+	{"mknod /tmp/sg c 21 0", notAllowed},
+	{"mknod /tmp/rtc c 10 135", notAllowed},
 	{"mknod /tmp/watchdog c 10 130", notAllowed},
 	{"mknod /tmp/mapper c 10 236", notAllowed},
 	// It may mount what there is, and sees no more.
@@ -226,8 +239,7 @@ var attempts = []attempt{
 	{"test -e /place/cgroup/dactyl", notThere},
 	{"test -e /place/cgroup/etcdd", notThere},
 	{"mount sysfs sysfs /place/sys", done},
-	// With a node of a disk it could mount what is mounted already: the kernel asks no
-	// device filter then.
+	// There is no place where it finds a node of a disk.
 	{"mount devtmpfs devtmpfs /place/dev", notKnown},
 	{"mount efivarfs efivarfs /place/efi", notKnown},
 }
