@@ -31,8 +31,9 @@ type mountFlags struct{ readOnly, noExec bool }
 // that it does not spread; data reaches the disk before the metadata that names it.
 var ext4Options = []option{{"errors", "remount-ro"}, {"data", "ordered"}}
 
-// volumes in the order in which they are mounted; all are nosuid, nodev and
-// noatime. Containers' files are run from EPHEMERAL, so it is not noexec.
+// volumes in the order in which they are mounted; all are nosuid, nodev, noexec
+// and noatime. Containers run from EPHEMERAL, but PID 1 makes their domain mounts of
+// its own, in which they may.
 var volumes = []volumeSpec{
 	{
 		volume: boot, label: "ESP", target: "/boot", filesystem: "vfat",
@@ -46,7 +47,7 @@ var volumes = []volumeSpec{
 	},
 	{
 		volume: ephemeral, label: "EPHEMERAL", target: "/var", filesystem: "ext4",
-		options: ext4Options, mayBeLost: true,
+		options: ext4Options, flags: mountFlags{noExec: true}, mayBeLost: true,
 		memory: []option{{"size", "50%"}, {"mode", "0755"}, {"uid", "0"}, {"gid", "0"}},
 	},
 }
