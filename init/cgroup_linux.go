@@ -26,6 +26,7 @@ type cgroups struct {
 	dir     string // of daemons
 	domains string // of domains; made with the first
 	limited bool   // controllers are there
+	pods    int64  // pids.max of a domain
 	native  bool
 }
 
@@ -267,7 +268,25 @@ func (c *cgroups) bound(dir string) error {
 			return err
 		}
 	}
-	return nil
+	if !c.limited {
+		return nil
+	}
+	return writeExisting(filepath.Join(dir, "pids.max"), strconv.FormatInt(c.pods, 10))
+}
+
+// ownThreads are for PID 1 and the kernel itself.
+const ownThreads = 512
+
+// domainThreads returns how many of the kernel's threads a domain may have: those that
+// neither PID 1 nor the daemons of s ever need. On a small machine that is half of them.
+func domainThreads(s *abi.System, all int64) int64 {
+	left := all - ownThreads
+	for _, d := range s.Daemons {
+		if d.Domain == "" {
+			left -= d.Limits.PIDs
+		}
+	}
+	return max(left, all/2)
 }
 
 // openDomain turns controllers on in a domain, which the kernel does only when

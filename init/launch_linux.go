@@ -41,6 +41,11 @@ func newLauncher(s *abi.System, native bool, warn func(string, ...any)) (*launch
 	if l.groups, err = newCgroups(native); err != nil {
 		return nil, fmt.Errorf("cgroups: %w", err)
 	}
+	threads, err := readInt("/proc/sys/kernel/threads-max")
+	if err != nil {
+		return nil, err
+	}
+	l.groups.pods = domainThreads(s, int64(threads))
 	if l.members, err = newMemberPages(); err != nil {
 		return nil, err
 	}
@@ -233,6 +238,7 @@ func (l *launcher) blueprint(o order, spec []byte) blueprint {
 	}
 	if !l.native { // a namespace's root may not be allowed to
 		b.oomScore = daemonOOMScore
+		b.threads = true
 	}
 	return b
 }

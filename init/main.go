@@ -84,6 +84,9 @@ func prepareMachine(log journal, s *abi.System) {
 	for _, err := range applySysctls(abi.SysctlsPath, "/proc/sys") {
 		log.warn("sysctl: %v", err)
 	}
+	if err := setConntrack("/proc/sys"); err != nil {
+		log.warn("connection tracking: %v", err)
+	}
 	if err := advanceClock(s.Epoch); err != nil {
 		log.warn("%v", err)
 	}

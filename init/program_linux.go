@@ -76,6 +76,7 @@ type blueprint struct {
 	lastRight int           // the kernel's highest capability
 	oomScore  string        // empty: leave it
 	files     uint64        // RLIMIT_NOFILE
+	threads   bool          // no RLIMIT_NPROC: pids.max bounds it
 	filter    []byte        // seccomp, for a program that does not seal itself
 	place     place
 	leaf      int     // in a domain: cgroup.procs of the process's leaf
@@ -161,6 +162,12 @@ func (p *program) limits(b blueprint) {
 	}{{"core", unix.RLIMIT_CORE, 0}, {"nofile", unix.RLIMIT_NOFILE, b.files}} {
 		limit := &unix.Rlimit{Cur: l.value, Max: l.value}
 		p.add(fmt.Sprintf("limit %s %d", l.name, l.value), unix.SYS_PRLIMIT64, 0, l.resource, address(p, limit))
+	}
+	if b.threads {
+		// The kernel counts threads by user, across user namespaces, and a pod may run as
+		// the user of a daemon: a limit would let it keep the daemon from making threads.
+		limit := &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+		p.add("no limit nproc", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, address(p, limit))
 	}
 }
 

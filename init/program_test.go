@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "write testdata/program anew")
 // instruction with testdata/program, where it can be read as a page.
 func TestProgram(t *testing.T) {
 	plain := blueprint{
-		path: "/lib/dactyl/timed", args: []string{"timed"}, user: 105, userNS: true, own: 1<<41 - 1, lastRight: 40, oomScore: daemonOOMScore,
+		path: "/lib/dactyl/timed", args: []string{"timed"}, user: 105, userNS: true, own: 1<<41 - 1, lastRight: 40, oomScore: daemonOOMScore, threads: true,
 		files: openFiles, mounts: []attach{{7, "lib/dactyl/timed"}, {8, "run/ipc"}, {9, "dev"}}, stdio: []int{600, 601, 601, 602, 603},
 	}
 	granted := plain

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +35,41 @@ func applySysctls(file, root string) []error {
 		}
 	}
 	return errs
+}
+
+// minConntrack is how many connections the kernel keeps track of at least, as kube-proxy
+// would set it. The kernel's own maximum is 8192 on 1 GiB, which one pod can fill.
+const minConntrack = 131072
+
+// maxConntrack is enough for any edge node.
+const maxConntrack = 1 << 20
+
+// conntrackMemory is how much of the machine's memory there is for each connection: an entry
+// takes about 320 bytes, so that a full table takes a 25th.
+const conntrackMemory = 8 << 10
+
+// conntrackLimit returns the size of the table on a machine with this memory.
+func conntrackLimit(memory uint64) uint64 {
+	return max(minConntrack, min(maxConntrack, memory/conntrackMemory))
+}
+
+// setConntrack sets the size of the table. The number of its buckets goes first: the kernel
+// sets the maximum by it.
+func setConntrack(root string) error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return fmt.Errorf("sysinfo: %w", err)
+	}
+	limit := conntrackLimit(info.Totalram * uint64(info.Unit))
+	for _, s := range []struct {
+		name  string
+		value uint64
+	}{{"nf_conntrack_buckets", limit / 4}, {"nf_conntrack_max", limit}} {
+		if err := writeExisting(root+"/net/netfilter/"+s.name, strconv.FormatUint(s.value, 10)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeExisting writes to one of the kernel's files.

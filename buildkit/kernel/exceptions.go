@@ -34,7 +34,7 @@ var Exceptions = []Exception{
 	{Deviates, "config BPF_SYSCALL=n", "BPF_UNPRIV_DEFAULT_OFF=y BPF_JIT_ALWAYS_ON=y", "the device filter of cgroup v2 is a BPF program; root only, compiled with blinded constants, no interpreter"},
 	{Deviates, "config USER_NS=n", "", "pods with hostUsers: false and the daemons' own walls are made of user namespaces"},
 	{Deviates, "sysctl user.max_user_namespaces=0", "", "as USER_NS; daemons' seccomp filters refuse making more of them"},
-	{Deviates, "sysctl kernel.yama.ptrace_scope=3", "SECURITY_YAMA=y", "2 is set: containerd starts the first process of a pod with hostUsers: false traced, so that it stops before its first instruction; no daemon has CAP_SYS_PTRACE"},
+	{Deviates, "sysctl kernel.yama.ptrace_scope=3", "SECURITY_YAMA=y", "2 is set: containerd starts the first process of a pod with hostUsers: false traced, so that it stops before its first instruction; no daemon has CAP_SYS_PTRACE, but containerd, kubelet and pods can have it, and trace what is in their PID namespace"},
 	{Deviates, "config AIO=n", "IO_URING=n", "databases in pods; with io_uring gone it is their only asynchronous disk I/O"},
 
 	// The machine needs it.

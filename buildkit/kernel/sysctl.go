@@ -45,7 +45,9 @@ var Sysctls = []Sysctl{
 	{"fs.protected_regular", "2", "as fifos, for files"},
 	{"fs.suid_dumpable", "0", "nothing of a privileged process is dumped"},
 
-	// The network, as CIS asks. Forwarding, which a Kubernetes node is for, comes
+	// The network, as CIS asks of a host that forwards. Nothing here keeps a host on the same
+	// link from sending to pods and services by a route to this node: that takes a firewall.
+	// Forwarding, which a Kubernetes node is for, comes
 	// first: writing it sets accept_redirects and more anew. networkd turns router
 	// advertisements on for the links whose configuration says so.
 	{"net.ipv4.ip_forward", "1", "packets of pods are forwarded"},
@@ -60,9 +62,27 @@ var Sysctls = []Sysctl{
 	{"net.ipv4.conf.default.accept_source_route", "0", "the same for links to come"},
 	{"net.ipv6.conf.all.accept_source_route", "0", "the same for IPv6"},
 	{"net.ipv6.conf.default.accept_source_route", "0", "the same for IPv6 links to come"},
+	{"net.ipv4.conf.all.secure_redirects", "0", "not from the gateway, either"},
+	{"net.ipv4.conf.default.secure_redirects", "0", "the same for links to come"},
+	{"net.ipv4.conf.all.send_redirects", "0", "nobody is told of another way, pods included"},
+	{"net.ipv4.conf.default.send_redirects", "0", "the same for links to come: for sending, one of the two is enough"},
+	{"net.ipv4.conf.all.rp_filter", "1", "what comes on one link with an address of another is dropped: a pod, or a host, does not pass for another"},
+	{"net.ipv4.conf.default.rp_filter", "1", "the same for links to come"},
+	{"net.ipv4.conf.all.log_martians", "1", "what rp_filter drops stands in the kernel's log, at a limited rate"},
+	{"net.ipv4.conf.default.log_martians", "1", "the same for links to come"},
+	{"net.ipv4.conf.all.arp_ignore", "1", "a link answers for its own addresses: hosts on it do not find the pods' gateway, or 192.0.0.8"},
+	{"net.ipv4.conf.all.arp_announce", "2", "a link's ARP requests carry an address of its own"},
 	{"net.ipv4.tcp_syncookies", "1", "a SYN flood does not fill the backlog"},
 	{"net.ipv6.conf.all.accept_ra", "0", "addresses and routes come from networkd alone"},
 	{"net.ipv6.conf.default.accept_ra", "0", "the same for links to come"},
+
+	// Tables of the kernel that pods and daemons share. What one pod may have of them is
+	// bounded by its cgroup's memory.
+	{"fs.file-max", "9223372036854775807", "a pod that opens files without end must not leave daemons without"},
+	{"fs.epoll.max_user_watches", "9223372036854775807", "as file-max: the count is of a user, and a pod may run as the user of a daemon"},
+	// nf_conntrack_max depends on the memory: init/sysctl.go.
+	{"net.netfilter.nf_conntrack_tcp_timeout_established", "86400", "idle connections are known for a day, as kube-proxy wants it, and not for five"},
+	{"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "3600", "half-closed connections are known for an hour, as kube-proxy wants it"},
 
 	// What Kubernetes expects of a node.
 	{"net.bridge.bridge-nf-call-iptables", "1", "traffic between pods of one bridge passes the services' rules"},

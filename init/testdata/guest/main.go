@@ -98,34 +98,27 @@ var trials = []struct {
 	{"a console cannot be opened", says("runtime", "node c 7 1", "make: operation not permitted")},
 	{"what has the node of a disk that is mounted cannot mount it", says("runtime", "disk /dev/vda squashfs", "open: operation not permitted; mount: operation not permitted")},
 	{"the filter is out of reach", says("runtime", "filters /sys/fs/cgroup", "0 <nil>")},
+	{"open files have no limit but memory", says("runtime", "read /proc/sys/fs/file-max", "9223372036854775807 <nil>")},
+	{"epoll has no limit but memory", says("runtime", "read /proc/sys/fs/epoll/max_user_watches", "9223372036854775807 <nil>")},
+	{"connections are tracked by the machine's memory", says("runtime", "read /proc/sys/net/netfilter/nf_conntrack_max", "131072 <nil>")},
+	{"and for a day", says("runtime", "read /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established", "86400 <nil>")},
+	{"links answer for their own addresses", says("runtime", "read /proc/sys/net/ipv4/conf/all/arp_ignore", "1 <nil>")},
+	{"addresses of other links are refused", says("runtime", "read /proc/sys/net/ipv4/conf/all/rp_filter", "1 <nil>")},
+	{"the domain's threads have a limit that it cannot lift", func(g *guest) error {
+		text, err := g.ask("runtime", "read /sys/fs/cgroup/pids.max")
+		if err != nil || strings.HasPrefix(text, "max") {
+			return fmt.Errorf("pids.max is %s %v", text, err)
+		}
+		if text, err = g.ask("runtime", "write /sys/fs/cgroup/pids.max max"); err != nil || !strings.Contains(text, "operation not permitted") {
+			return fmt.Errorf("write it: %s %v", text, err)
+		}
+		return nil
+	}},
 	{"null can be opened", says("runtime", "node c 1 3", "<nil>")},
 	{"the kernel's log can be opened", says("runtime", "open /dev/kmsg", "<nil>")},
 	{"a terminal can be opened", says("runtime", "open /dev/ptmx", "<nil>")},
 	{"overlays can be mounted", says("runtime", "overlay", "<nil>")},
 	{"what was written can be executed", says("runtime", "copy /run/foreign", "<nil>")},
-	{"the next process of a program cannot be frozen on its way", func(g *guest) error {
-		text, err := g.ask("runtime", "trap agent")
-		if err == nil && strings.Contains(text, agentHas) {
-			return fmt.Errorf("in a cgroup that was frozen beforehand: %s", text)
-		}
-		return err
-	}},
-	{"a process that is stopped on its way has what its program has", func(g *guest) error {
-		for range 20 {
-			text, err := g.ask("runtime", "catch agent")
-			switch {
-			case err != nil:
-				return err
-			case !strings.Contains(text, `"Comm":"init"`): // too late
-				continue
-			case !strings.Contains(text, `"CapEff":"`+agentRights+`"`), !strings.Contains(text, "authority.pem: no such file"),
-				!strings.Contains(text, `"Namespaces":{}`), !strings.Contains(text, `"Shared":null`):
-				return fmt.Errorf("%s", text)
-			}
-			return nil
-		}
-		return nil // the tests on another Linux stop it for certain
-	}},
 	{"the runtime can be killed alone", func(g *guest) error {
 		before, err := g.pids()
 		if err != nil {
@@ -149,6 +142,30 @@ var trials = []struct {
 	}},
 	{"with controllers", says("runtime", "read /sys/fs/cgroup/cgroup.subtree_control", "cpuset cpu io memory hugetlb pids <nil>")},
 	{"and without what was there", says("runtime", "populated kubepods", "open /sys/fs/cgroup/kubepods/cgroup.events: no such file or directory")},
+	// These kill the agent until PID 1 waits before it starts it again, and so come last.
+	{"the next process of a program cannot be frozen on its way", func(g *guest) error {
+		text, err := g.ask("runtime", "trap agent")
+		if err == nil && strings.Contains(text, agentHas) {
+			return fmt.Errorf("in a cgroup that was frozen beforehand: %s", text)
+		}
+		return err
+	}},
+	{"a process that is stopped on its way has what its program has", func(g *guest) error {
+		for range 20 {
+			text, err := g.ask("runtime", "catch agent")
+			switch {
+			case err != nil:
+				return err
+			case !strings.Contains(text, `"Comm":"init"`): // too late
+				continue
+			case !strings.Contains(text, `"CapEff":"`+agentRights+`"`), !strings.Contains(text, "authority.pem: no such file"),
+				!strings.Contains(text, `"Namespaces":{}`), !strings.Contains(text, `"Shared":null`):
+				return fmt.Errorf("%s", text)
+			}
+			return nil
+		}
+		return nil // the tests on another Linux stop it for certain
+	}},
 }
 
 // agentRights are NET_ADMIN, DAC_OVERRIDE and CHOWN.

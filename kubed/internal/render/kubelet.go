@@ -60,7 +60,7 @@ func (d *draft) kubeletConfiguration(n Node) object {
 		// The parts outside the domain (init and its daemons, etcd, the control plane)
 		// need some 400 MiB of a small machine, those within about 150. The kubelet
 		// counts only what is in its own domain, so what the others take must be reserved.
-		"systemReserved":         d.overlay(n, "system-reserved", "=", object{"cpu": "200m", "memory": "400Mi", "ephemeral-storage": "256Mi"}),
+		"systemReserved":         d.overlay(n, "system-reserved", "=", object{"cpu": "200m", "memory": "400Mi", "ephemeral-storage": "256Mi", "pid": "2000"}),
 		"kubeReserved":           d.overlay(n, "kube-reserved", "=", object{"cpu": "100m", "memory": "150Mi"}),
 		"enforceNodeAllocatable": list{"pods"},
 		// Small disks: etcd's database is on the same one and must never find it full.
