@@ -2,11 +2,14 @@ package packages
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,4 +161,27 @@ func TestCoreDNSWithoutNameServer(t *testing.T) {
 		}
 	}
 	t.Errorf("example.com: %v, want that there is no such name", err)
+}
+
+// An edited module is in the program under its own path and version, by which govulncheck
+// and the bill of materials know it.
+func TestEditedModulesKeepTheirVersion(t *testing.T) {
+	for _, p := range Packages {
+		for _, c := range p.Changes {
+			t.Run(p.Name+"/"+c.Module, func(t *testing.T) {
+				versions, err := testWorkshop(t).versions(t.Context(), p.Dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				info, err := buildinfo.ReadFile(built(t, p.Name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				i := slices.IndexFunc(info.Deps, func(m *debug.Module) bool { return m.Path == c.Module })
+				if i < 0 || info.Deps[i].Version != versions[c.Module] || info.Deps[i].Replace != nil {
+					t.Errorf("the program does not name %s %s", c.Module, versions[c.Module])
+				}
+			})
+		}
+	}
 }
