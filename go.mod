@@ -11,6 +11,7 @@ require (
 	github.com/diskfs/go-diskfs v1.9.4 // ctl: puts cluster.yaml on a flashed disk's ESP, where no mount is at hand
 	github.com/distribution/reference v0.6.0 // podd: short names of images become full ones exactly as the kubelet's do
 	github.com/google/licensecheck v0.3.1 // buildkit: tells the licences of what the image links
+	github.com/google/nftables v0.3.0 // networkd: the packet filter's rules, written without nft
 	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae // networkd: encodes and decodes DHCPv4 messages
 	github.com/landlock-lsm/go-landlock v0.11.0 // kit: Landlock on all threads, falling back by ABI
 	github.com/mdlayher/netlink v1.11.2 // networkd: links, addresses, routes; larger libraries cannot mark an address's origin (IFA_PROTO)

@@ -38,6 +38,29 @@
 // stays. Renewals go to the server by unicast; only broadcasts are sent as raw frames.
 // The raw socket listens only while an answer is due.
 //
+// # The packet filter
+//
+// networkd has one nftables table, "dactyl" (filter_linux.go), beside those of kube-proxy
+// and CNI. An uplink is a link that networkd configures, or could: every physical one and
+// those that the configuration lists.
+//
+//   - The API's port is refused to pods. Uplinks, the machine itself and tunnels (tun,
+//     WireGuard) reach it.
+//   - The machine's own ports (daemons/abi, Ports) are the machine's, whatever hostPort or
+//     NodePort wants them.
+//   - Connections to the API and to kube-apiserver by an uplink, and those between parts of
+//     the machine, are not tracked: a full connection table does not cut them off. A Service
+//     outside the machine's own port that leads to the machine's port 6443 or 7400 does
+//     not work from an uplink for this reason.
+//   - What arrives on an uplink for a pod's or a Service's address or for 192.0.0.8 is
+//     dropped, unless it is an answer. So is what a neighbour wants forwarded anywhere,
+//     unless kube-proxy or portmap gave it another destination: the machine is no router.
+//
+// The table belongs to networkd's socket: no other process can change it, not even with
+// nft flush ruleset. Each change is one transaction. When networkd ends, the table stays
+// in force, and the next networkd takes it over. Until the configuration is known, nothing
+// is changed.
+//
 // # What survives a restart
 //
 // All addresses and routes, hence all connections: nothing is removed when networkd
@@ -56,7 +79,7 @@
 // configured ones: no router advertisements (the kernel ignores them, as CIS asks)
 // and no DHCPv6. It does not probe a DHCP address for conflicts (DHCPDECLINE) nor
 // release it when the machine stops: the next boot gets the same one sooner. No
-// firewall, no Wi-Fi, no VLANs, bonds or bridges of its own.
+// Wi-Fi, no VLANs, bonds or bridges of its own.
 //
 // # Who calls it
 //

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/dactyl-os/dactyl/daemons/abi"
 )
 
 const (
@@ -114,7 +116,7 @@ func (e *engine) settle(now time.Time, first []action) []action {
 	for _, l := range e.seen.links {
 		links = append(links, e.settleLink(now, l)...)
 	}
-	out := slices.Concat(e.name(), first, links)
+	out := slices.Concat(e.settleFilter(), e.name(), first, links)
 	// Listening begins before the first question and ends after the last answer.
 	due := slices.ContainsFunc(e.seen.links, func(l link) bool {
 		c := e.clients[l.index]
@@ -200,7 +202,7 @@ func (e *engine) settleLink(now time.Time, l link) []action {
 // self is an address that every machine has and that is nobody's on any network: the
 // dummy address of RFC 7600. Programs that need an address of this machine which pods
 // can reach and which never changes use it; without any network it is the only one.
-var self = netip.MustParsePrefix("192.0.0.8/32")
+var self = netip.PrefixFrom(netip.MustParseAddr(abi.SelfAddress), 32)
 
 // settleSelf gives it to the loopback link, for this machine alone: the kernel never
 // sends from it to others.

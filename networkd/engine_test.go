@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //
 // Events:
 //
-//	config [hostname=H] [dns=A,B] [LINK=dhcp|none|ADDRESS,ADDRESS[,via=GATEWAY]]… [assumed]
+//	config [hostname=H] [dns=A,B] [inside=NETWORK,NETWORK] [LINK=dhcp|none|ADDRESS,ADDRESS[,via=GATEWAY]]… [assumed]
 //	link INDEX NAME KIND [down] [nocarrier]      a link appears, or changes
 //	gone NAME
 //	has NAME ADDRESS ORIGIN [for TIME]           the kernel has an address already
@@ -108,6 +108,7 @@ func cutTime(line string) (time.Duration, string, bool) {
 
 // restart is another process: only the kernel remembers.
 func (s *story) restart() {
+	s.kernel.filter = nil                                  // there is one, and it is not this process's
 	s.engine = newEngine(func() uint32 { return 1 << 31 }) // the middle: nothing is spread
 }
 
@@ -174,11 +175,13 @@ func (k *snapshot) obey(a action) {
 		k.routes = append(k.routes, a.route)
 	case deleteRoute:
 		k.routes = slices.DeleteFunc(k.routes, a.route.replacedBy)
+	case setFilter:
+		k.filter = &a.filter
 	}
 }
 
 func (k *snapshot) clone() snapshot {
-	return snapshot{slices.Clone(k.links), slices.Clone(k.addresses), slices.Clone(k.routes)}
+	return snapshot{slices.Clone(k.links), slices.Clone(k.addresses), slices.Clone(k.routes), k.filter}
 }
 
 func (s *story) named(name string) *link {
@@ -279,6 +282,10 @@ func (s *story) config(words []string) settings {
 			c.hostname = value
 		case "dns":
 			c.nameservers = addrs(value)
+		case "inside":
+			for p := range strings.SplitSeq(value, ",") {
+				c.inside = append(c.inside, netip.MustParsePrefix(p))
+			}
 		default:
 			c.interfaces = append(c.interfaces, ifaceOf(key, value))
 		}

@@ -25,6 +25,7 @@ type kernel interface {
 	deleteAddress(address) error
 	setRoute(route) error
 	deleteRoute(route) error
+	setFilter(filter) error
 
 	listen(on bool) error
 	send(linkIndex, request) error
@@ -49,6 +50,7 @@ type linux struct {
 	events *netlink.Conn
 	ioctls int // a socket that ioctls are made on
 	packets
+	filter *packetFilter
 }
 
 // openKernel opens every socket there will be.
@@ -74,8 +76,14 @@ func openKernel() (*linux, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &linux{route, events, ioctls, p}, nil
+	f, err := openPacketFilter()
+	if err != nil {
+		return nil, err
+	}
+	return &linux{route, events, ioctls, p, f}, nil
 }
+
+func (k *linux) setFilter(f filter) error { return k.filter.apply(f) }
 
 func (k *linux) changed(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { k.events.SetReadDeadline(time.Unix(1, 0)) })()
@@ -120,6 +128,7 @@ func (k *linux) observe(now time.Time) (snapshot, error) {
 	s.links = decodeAll(links, decodeLink)
 	s.addresses = decodeAll(addresses, func(b []byte) (address, bool) { return decodeAddress(b, now) })
 	s.routes = decodeAll(routes, decodeRoute)
+	s.filter = k.filter.inForce()
 	slices.SortStableFunc(s.links, func(a, b link) int { return int(a.index - b.index) })
 	slices.SortStableFunc(s.addresses, func(a, b address) int { return int(a.link - b.link) })
 	return s, nil

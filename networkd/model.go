@@ -77,6 +77,7 @@ type snapshot struct {
 	links     []link
 	addresses []address
 	routes    []route
+	filter    *filter // the packet filter that this process has set; nil: none
 }
 
 // settings are what the configuration says.
@@ -84,6 +85,7 @@ type settings struct {
 	hostname    string
 	interfaces  []iface // empty: DHCP on every physical link
 	nameservers []netip.Addr
+	inside      []netip.Prefix // pods' and Services' networks
 	// assumed: nobody has said so, configd does not answer. Then nothing is
 	// taken away that a configuration may have given.
 	assumed bool
@@ -106,6 +108,7 @@ type (
 	deleteAddress struct{ address address }
 	setRoute      struct{ route route }
 	deleteRoute   struct{ route route }
+	setFilter     struct{ filter filter }
 	setHostname   struct{ name string }
 	listen        struct{ on bool } // for DHCP answers
 	send          struct {
@@ -119,6 +122,7 @@ func (a setAddress) String() string    { return "set address " + a.address.Strin
 func (a deleteAddress) String() string { return "delete address " + a.address.String() }
 func (a setRoute) String() string      { return "set route " + a.route.String() }
 func (a deleteRoute) String() string   { return "delete route " + a.route.String() }
+func (a setFilter) String() string     { return "set " + a.filter.String() }
 func (a setHostname) String() string   { return "hostname " + a.name }
 func (a listen) String() string {
 	return map[bool]string{true: "listen", false: "stop listening"}[a.on]

@@ -40,6 +40,7 @@ func TestSealed(t *testing.T) {
 	m.eventually("a lease", func() bool { return c.has(m, "dhcp") && c.routes(m, "dhcp") == 1 })
 	m.eventually("the host name", func() bool { return p.hostname() == "kitchen" })
 
+	m.eventually("the packet filter", func() bool { return strings.Contains(c.ruleset(), "chain api") })
 	c.inServer("ip", "link", "set", "srv", "down")
 	m.eventually("the route withdrawn", func() bool { return c.routes(m, "dhcp") == 0 })
 	before := strings.Count(log.String(), "DHCPACK(")

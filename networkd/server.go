@@ -163,6 +163,11 @@ func (s *server) perform(all []action) (changed bool, failed error) {
 			if err := s.kernel.send(a.link, a.request); err != nil {
 				s.log.Warn("network", "error", err.Error())
 			}
+		case setFilter:
+			if err = s.kernel.setFilter(a.filter); err == nil {
+				s.log.Info("packet filter set", "filter", a.filter.String())
+			}
+			changed = true
 		case setHostname:
 			s.rename(a.name)
 		default:
@@ -276,6 +281,14 @@ func settingsFrom(c *config.Network, log *slog.Logger) settings {
 		if a, err := netip.ParseAddr(text); err == nil {
 			s.nameservers = append(s.nameservers, a)
 		}
+	}
+	for _, text := range c.Inside {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			log.Error("configuration", "error", err.Error())
+			continue
+		}
+		s.inside = append(s.inside, p.Masked())
 	}
 	return s
 }

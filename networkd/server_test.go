@@ -267,6 +267,7 @@ func (k *fakeKernel) setUp(l link) error            { return k.do(setUp{l}) }
 func (k *fakeKernel) deleteAddress(a address) error { return k.do(deleteAddress{a}) }
 func (k *fakeKernel) setRoute(r route) error        { return k.do(setRoute{r}) }
 func (k *fakeKernel) deleteRoute(r route) error     { return k.do(deleteRoute{r}) }
+func (k *fakeKernel) setFilter(f filter) error      { return k.do(setFilter{f}) }
 func (k *fakeKernel) driver(linkName) string        { return "fake" }
 
 func (k *fakeKernel) setAddress(a address, _ time.Time) error {

@@ -78,6 +78,9 @@ func (s *server) GetNetwork(context.Context, *config.GetNetworkRequest) (*config
 	for _, a := range v.nameservers {
 		answer.Nameservers = append(answer.Nameservers, a.String())
 	}
+	if k := v.kubernetes; k != nil {
+		answer.Inside = []string{k.podNetwork.String(), k.serviceNetwork.String()}
+	}
 	return answer, nil
 }
 

@@ -151,4 +151,8 @@ func TestKubernetesIsHandedOn(t *testing.T) {
 	if r.Proxy != "http://p:1" || r.ProxyExcept[0] != "a" || r.Hosts[0].Name != "r" || r.Hosts[0].Mirrors[0] != "m" || !r.Hosts[1].Http {
 		t.Errorf("%v", r)
 	}
+	n, err := m.client.GetNetwork(t.Context(), &config.GetNetworkRequest{})
+	if err != nil || !slices.Equal(n.Inside, []string{k.PodNetwork, k.ServiceNetwork}) {
+		t.Errorf("networkd is told of %v, %v", n, err)
+	}
 }

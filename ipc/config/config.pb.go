@@ -161,6 +161,7 @@ type Network struct {
 	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`       // empty: networkd derives one from a MAC address
 	Interfaces    []*Interface           `protobuf:"bytes,2,rep,name=interfaces,proto3" json:"interfaces,omitempty"`   // empty: DHCP on every physical link
 	Nameservers   []string               `protobuf:"bytes,3,rep,name=nameservers,proto3" json:"nameservers,omitempty"` // replace those of DHCP when set
+	Inside        []string               `protobuf:"bytes,4,rep,name=inside,proto3" json:"inside,omitempty"`           // CIDR: the cluster's pods and Services, which other machines do not reach by these addresses
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -212,6 +213,13 @@ func (x *Network) GetInterfaces() []*Interface {
 func (x *Network) GetNameservers() []string {
 	if x != nil {
 		return x.Nameservers
+	}
+	return nil
+}
+
+func (x *Network) GetInside() []string {
+	if x != nil {
+		return x.Inside
 	}
 	return nil
 }
@@ -677,13 +685,14 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x04yaml\x18\x01 \x01(\tR\x04yaml\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\"\x13\n" +
-	"\x11GetNetworkRequest\"\x84\x01\n" +
+	"\x11GetNetworkRequest\"\x9c\x01\n" +
 	"\aNetwork\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12;\n" +
 	"\n" +
 	"interfaces\x18\x02 \x03(\v2\x1b.dactyl.config.v1.InterfaceR\n" +
 	"interfaces\x12 \n" +
-	"\vnameservers\x18\x03 \x03(\tR\vnameservers\"k\n" +
+	"\vnameservers\x18\x03 \x03(\tR\vnameservers\x12\x16\n" +
+	"\x06inside\x18\x04 \x03(\tR\x06inside\"k\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04dhcp\x18\x02 \x01(\bR\x04dhcp\x12\x1c\n" +

@@ -76,7 +76,7 @@ var rules = []rule{
 		"everybody imports ipc, so it imports nobody"},
 	{[]string{"daemons/kit"}, []string{"dactyl:ipc", "dactyl:daemons/abi", "golang.org/x/sys", "golang.org/x/net/bpf", "github.com/landlock-lsm/go-landlock", "github.com/sirupsen/logrus"},
 		"what kit links, every daemon has"},
-	{[]string{"networkd"}, append([]string{"github.com/insomniacslk/dhcp", "github.com/mdlayher/netlink", "github.com/mdlayher/socket", "golang.org/x/net/bpf"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
+	{[]string{"networkd"}, append([]string{"github.com/google/nftables", "github.com/insomniacslk/dhcp", "github.com/mdlayher/netlink", "github.com/mdlayher/socket", "golang.org/x/net/bpf"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/configd"}, append([]string{"go.yaml.in/yaml"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/timed"}, append([]string{"github.com/beevik/ntp"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
 	{[]string{"daemons/etcdd"}, append([]string{"go.etcd.io/bbolt", "go.etcd.io/etcd", "go.etcd.io/raft", "go.uber.org/zap", "google.golang.org/grpc"}, daemonMay...), "a daemon is its own code and reviewed libraries"},
