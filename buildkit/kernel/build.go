@@ -210,6 +210,9 @@ func (w *workshop) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkVersion(resolved.Version); err != nil {
+		return err
+	}
 	if err := w.unpack(ctx); err != nil {
 		return err
 	}

@@ -239,6 +239,8 @@ var attempts = []attempt{
 	{"test -e /place/cgroup/dactyl", notThere},
 	{"test -e /place/cgroup/etcdd", notThere},
 	{"mount sysfs sysfs /place/sys", done},
+	// It does not get from its mount namespace to the next, and so to PID 1's.
+	{"nextns /proc/1/ns/mnt", notAllowed},
 	// There is no place where it finds a node of a disk.
 	{"mount devtmpfs devtmpfs /place/dev", notKnown},
 	{"mount efivarfs efivarfs /place/efi", notKnown},

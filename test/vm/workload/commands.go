@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // answerTimeout is for one request, on a machine without KVM that does much else.
@@ -40,16 +41,32 @@ func init() {
 		"echo":    echo,    // WORD…
 		"true":    succeed, //
 		"false":   func([]string) error { return errors.New("as asked") },
-		"exit":    exitWith, // CODE
-		"sleep":   sleep,    // DURATION
-		"say":     say,      // N: so many lines, one a second
-		"mknod":   mknod,    // PATH b|c MAJOR MINOR
-		"mount":   mount,    // TYPE SOURCE TARGET
-		"connect": connect,  // NETWORK ADDRESS
-		"freeze":  freeze,   // CGROUP FILE: see freeze.go
-		"tar":     tarball,  // cf - PATH…, or xmf - [-C DIR]
-		"test":    testFile, // -d PATH, -e PATH
+		"exit":    exitWith,      // CODE
+		"sleep":   sleep,         // DURATION
+		"say":     say,           // N: so many lines, one a second
+		"mknod":   mknod,         // PATH b|c MAJOR MINOR
+		"mount":   mount,         // TYPE SOURCE TARGET
+		"connect": connect,       // NETWORK ADDRESS
+		"freeze":  freeze,        // CGROUP FILE: see freeze.go
+		"nextns":  nextNamespace, // FILE of a mount namespace: opens the one after it
+		"tar":     tarball,       // cf - PATH…, or xmf - [-C DIR]
+		"test":    testFile,      // -d PATH, -e PATH
 	}
+}
+
+// nextNamespace asks the kernel for the mount namespace after one, of whatever process it is.
+func nextNamespace(args []string) error {
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const nsMntGetNext = 0x8010b70b // linux/nsfs.h: _IOR(0xb7, 11, struct mnt_ns_info)
+	var info [16]byte
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), nsMntGetNext, uintptr(unsafe.Pointer(&info))); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func cat(args []string) error {
