@@ -99,7 +99,7 @@ func enterDomain(pid int) (int, error) {
 // launch makes a process. The read end of its notify pipe is the caller's, or nil
 // where there is none; a pid that is not 0 must be reaped even if there is an error.
 func (l *launcher) launch(o order) (pid int, notify *os.File, err error) {
-	spec, err := json.Marshal(abi.Spec{Daemon: o.Daemon, Mode: l.system.Mode, Version: l.system.Version, Descriptors: o.descriptors})
+	spec, err := json.Marshal(abi.Spec{Daemon: o.Daemon, Mode: l.system.Mode, Version: l.system.Version, Epoch: l.system.Epoch, Descriptors: o.descriptors})
 	if err != nil {
 		return 0, nil, err
 	}

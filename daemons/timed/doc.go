@@ -14,7 +14,8 @@
 // daemon has no /etc/resolv.conf. Up to 4 answers are collected one after the other;
 // an answer that is not valid by RFC 5905 (unsynchronised server, too great a distance
 // from its reference, kiss of death) or that took long is no answer. The median offset
-// is taken: with three servers or more, one that lies moves nothing.
+// is taken: with three servers or more, one that lies moves nothing. An answer by which it
+// would be earlier than the build of the image is no answer either.
 //
 // Off by more than 128 ms (NTP's own threshold) the clock is stepped; below, the
 // kernel's phase-locked loop takes the offset and learns the crystal's error on the way.
@@ -29,6 +30,7 @@
 //
 // # Who calls it, what survives a restart
 //
-// Only the outside, through the gateway. The clock and the kernel's loop go on; what
+// The outside, through the gateway, and trustd, which asks whether a server has confirmed the
+// clock. The clock and the kernel's loop go on; what
 // GetTime reports starts anew with the first answer, a second or so after a restart.
 package main

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -73,6 +74,22 @@ func (s state) next(r round) (state, correction) {
 		n.wait = lastPoll
 	}
 	return n, slew
+}
+
+// notBefore drops the answers by which the clock would be set to before earliest, which is
+// when the image was built: such a server is wrong, or lies.
+func (r round) notBefore(earliest, now time.Time) round {
+	kept := r
+	kept.samples = nil
+	for _, a := range r.samples {
+		if now.Add(a.offset).Before(earliest) {
+			kept.failure = fmt.Sprintf("%s says that it is %s, which is before this system was built (%s)",
+				a.server, now.Add(a.offset).UTC().Format(time.DateOnly), earliest.UTC().Format(time.DateOnly))
+			continue
+		}
+		kept.samples = append(kept.samples, a)
+	}
+	return kept
 }
 
 // failed keeps what is known: a clock that was right stays nearly right without

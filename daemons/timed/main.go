@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/dactyl-os/dactyl/daemons/kit"
 	"github.com/dactyl-os/dactyl/ipc/config"
@@ -19,6 +20,7 @@ func setup(_ context.Context, d *kit.Daemon) error {
 		dnsPort: "53",
 	}
 	s := newServer(w, kernelClock{}, d.Log)
+	s.built = time.Unix(d.Spec.Epoch, 0)
 	timeapi.Register(d.IPC, s)
 	d.Go("keep the clock", s.keep)
 	return nil

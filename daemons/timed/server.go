@@ -13,6 +13,7 @@ type server struct {
 	world world
 	clock clock
 	log   *slog.Logger
+	built time.Time // the clock is never set to an earlier time
 
 	mu       sync.Mutex // guards what follows
 	state    state
@@ -41,7 +42,7 @@ func (s *server) keep(ctx context.Context) error {
 // keep1 asks once, corrects the clock and says when to ask again. Its error is
 // the kernel's: a clock that cannot be set.
 func (s *server) keep1(ctx context.Context) (time.Duration, error) {
-	r := s.world.ask(ctx)
+	r := s.world.ask(ctx).notBefore(s.built, s.clock.now())
 	s.mu.Lock()
 	before := s.state
 	s.mu.Unlock()

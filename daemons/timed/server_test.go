@@ -40,6 +40,24 @@ func TestTheClockIsSteppedThenSlewed(t *testing.T) {
 	}
 }
 
+// The clock is never set to before the build, whatever all servers say; one whose answer is
+// later is still believed.
+func TestNoTimeBeforeTheBuild(t *testing.T) {
+	behind := serveNTP(t, -48*time.Hour)
+	m := newMachine(t, fakeConfig{servers: []string{"127.0.0.1"}}, fakeNetwork{}, behind, "53")
+	m.server.built = time.Now().Add(-24 * time.Hour)
+	m.round()
+	if got := m.get(); m.clock.stepped != 0 || m.clock.slewed != 0 || got.Synchronized || !strings.Contains(got.Error, "before this system was built") {
+		t.Errorf("stepped by %v, slewed by %v: %v", m.clock.stepped, m.clock.slewed, got)
+	}
+	m = newMachine(t, fakeConfig{servers: []string{"127.0.0.1"}}, fakeNetwork{}, serveNTP(t, -48*time.Hour), "53")
+	m.server.built = time.Now().Add(-72 * time.Hour)
+	m.round()
+	if !near(m.clock.stepped, -48*time.Hour) || !m.get().Synchronized {
+		t.Errorf("stepped by %v: %v", m.clock.stepped, m.get())
+	}
+}
+
 func TestNamesAreAskedOfTheMachinesNameServers(t *testing.T) {
 	ntp, dns := serveNTP(t, 0), serveDNS(t, "clock.example.org.", [4]byte{127, 0, 0, 1})
 	m := newMachine(t, fakeConfig{servers: []string{"clock.example.org"}}, fakeNetwork{resolvers: []string{"127.0.0.1"}}, ntp, dns)
