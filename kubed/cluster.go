@@ -28,17 +28,17 @@ type cluster interface {
 // endpoint is where a part answers whether it works.
 type endpoint struct {
 	address string
-	secure  bool
+	name    string // in its certificate; empty where it has none
 	path    string
 }
 
 var endpoints = map[partName]endpoint{
-	"kube-apiserver":          {"127.0.0.1:6443", true, "/readyz"},
-	"kube-controller-manager": {"127.0.0.1:10257", true, "/healthz"},
-	"kube-scheduler":          {"127.0.0.1:10259", true, "/healthz"},
-	"kubelet":                 {"127.0.0.1:10248", false, "/healthz"},
-	"kube-proxy":              {"127.0.0.1:10256", false, "/livez"},
-	"coredns":                 {"127.0.0.1:8181", false, "/ready"},
+	"kube-apiserver":          {"127.0.0.1:6443", "127.0.0.1", "/readyz"},
+	"kube-controller-manager": {"127.0.0.1:10257", "kube-controller-manager", "/healthz"},
+	"kube-scheduler":          {"127.0.0.1:10259", "kube-scheduler", "/healthz"},
+	"kubelet":                 {"127.0.0.1:10248", "", "/healthz"},
+	"kube-proxy":              {"127.0.0.1:10256", "", "/livez"},
+	"coredns":                 {"127.0.0.1:8181", "", "/ready"},
 }
 
 // local is the cluster as this machine's parts make it.
@@ -51,16 +51,17 @@ func newLocal(f files) *local {
 	l := &local{f, map[partName]*rest.Client{}}
 	for name, e := range endpoints {
 		c := &rest.Client{Address: e.address}
-		if e.secure {
-			c.TLS = l.identify
+		if e.name != "" {
+			c.TLS = func() (*tls.Config, error) { return l.identify(e.name) }
 		}
 		l.clients[name] = c
 	}
 	return l
 }
 
-// identify reads key and certificates, which trustd renews, for each connection anew.
-func (l *local) identify() (*tls.Config, error) {
+// identify reads key and certificates, which trustd renews, again for each connection. The
+// server must have the name given.
+func (l *local) identify(server string) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(l.files.key("client.crt"), l.files.key("client.key"))
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func (l *local) identify() (*tls.Config, error) {
 	if !roots.AppendCertsFromPEM(ca) {
 		return nil, errors.New("kubernetes-ca.crt: not a certificate")
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: "127.0.0.1"}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: server}, nil
 }
 
 func (l *local) check(ctx context.Context, name partName) error {

@@ -10,7 +10,11 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
+	"net/url"
 	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
 var (
@@ -34,7 +38,7 @@ type authority struct {
 }
 
 // makeAuthority makes a CA and returns it as it is kept: both halves in one file.
-func makeAuthority(name string, random io.Reader) ([]byte, error) {
+func makeAuthority(name caName, random io.Reader) ([]byte, error) {
 	key, secret, err := makeKey(random)
 	if err != nil {
 		return nil, err
@@ -45,7 +49,7 @@ func makeAuthority(name string, random io.Reader) ([]byte, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: name},
+		Subject:               pkix.Name{CommonName: titles[name]},
 		NotBefore:             dawn,
 		NotAfter:              noEnd,
 		IsCA:                  true,
@@ -53,6 +57,16 @@ func makeAuthority(name string, random io.Reader) ([]byte, error) {
 		MaxPathLenZero:        true, // it signs no other CA
 		KeyUsage:              x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if name == kubeletCA {
+		// Even where somebody trusts this CA by mistake, it makes nobody the API server
+		// by the names that only that one has.
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		template.PermittedDNSDomainsCritical = true
+		template.ExcludedDNSDomains = append([]string{"localhost"}, apiServerNames...)
+		template.ExcludedIPRanges = []*net.IPNet{
+			{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}, {IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
+		}
 	}
 	certificate, err := x509.CreateCertificate(random, template, template, key.Public(), key)
 	if err != nil {
@@ -91,6 +105,21 @@ type leaf struct {
 	subject
 	key  any
 	ends time.Time
+	from descent // of a client's that came from a CSR
+}
+
+// A descent is by whose certificate a client's is issued.
+type descent struct {
+	lineage []string // of that certificate; nil: the new one has none
+	renewal bool     // it is for the same client, and has the same lineage
+}
+
+// of returns the lineage of the new certificate.
+func (d descent) of(serial string) []string {
+	if d.renewal {
+		return d.lineage
+	}
+	return trust.Descend(d.lineage, serial)
 }
 
 // sign returns the DER of a certificate.
@@ -111,6 +140,9 @@ func (a *authority) sign(l leaf) ([]byte, error) {
 	}
 	for _, ip := range l.names.addresses {
 		template.IPAddresses = append(template.IPAddresses, ip.AsSlice())
+	}
+	if l.from.lineage != nil {
+		template.URIs = []*url.URL{trust.LineageURI(l.from.of(serialOf(template)))}
 	}
 	if l.group != "" {
 		template.Subject.Organization = []string{l.group}

@@ -5,23 +5,32 @@ import (
 	"time"
 )
 
-// latest is the latest time that is believed of somebody else.
-var latest = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+// maxReported is how long after the image was built a reported time may be. A computer
+// with a wrong year would otherwise give all certificates of the machine that year.
+const maxReported = 10 // years
 
-// A clock is what lives are counted from: the machine's own, or what somebody who may
-// has told since, if that is later. A machine to which neither a battery nor a network
-// tells the time may be years behind, and its certificates must do for those who are not.
+// A clock is what lives are counted from: the machine's own, or the time that the owner's
+// computer reported when it claimed the machine, and what has passed since, if that is
+// later. A machine that has neither a battery nor a network may be years behind, and its
+// certificates must be valid for people whose clock is right. A reported time counts only
+// until a time server has confirmed the machine's clock.
 type clock struct {
-	machine func() time.Time     // may be set at any time
-	up      func() time.Duration // goes on whatever the machine's is set to
+	machine   func() time.Time     // may be set at any time
+	up        func() time.Duration // runs on, whatever the machine's clock is set to
+	confirmed func() bool          // a time server has confirmed the machine's clock
+	latest    time.Time            // no later time is believed of a client
 
-	mu   sync.Mutex // guards what follows
-	told time.Time  // zero: nobody has told anything
-	at   time.Duration
+	mu       sync.Mutex // guards what follows
+	reported time.Time  // zero: none
+	at       time.Duration
 }
 
-func newClock(machine func() time.Time, up func() time.Duration) *clock {
-	return &clock{machine: machine, up: up}
+// newClock returns a clock for an image that was built at epoch.
+func newClock(machine func() time.Time, up func() time.Duration, confirmed func() bool, epoch time.Time) *clock {
+	if epoch.Before(dawn) {
+		epoch = dawn
+	}
+	return &clock{machine: machine, up: up, confirmed: confirmed, latest: epoch.AddDate(maxReported, 0, 0)}
 }
 
 func (c *clock) now() time.Time {
@@ -34,18 +43,27 @@ func (c *clock) now() time.Time {
 	return now
 }
 
-// estimate is what was told and the time since; zero if nothing was.
+// estimate returns what was reported plus the time since; zero if nothing was.
 func (c *clock) estimate() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.told.IsZero() {
-		return c.told
+	if c.reported.IsZero() {
+		return c.reported
 	}
-	return c.told.Add(c.up() - c.at)
+	return c.reported.Add(c.up() - c.at)
 }
 
-func (c *clock) tell(t time.Time) {
+// ahead returns the estimate where lives are counted from it, else zero.
+func (c *clock) ahead() time.Time {
+	if t := c.estimate(); t.After(c.machine()) {
+		return t
+	}
+	return time.Time{}
+}
+
+// report sets what is reported; zero removes it.
+func (c *clock) report(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told, c.at = t, c.up()
+	c.reported, c.at = t, c.up()
 }

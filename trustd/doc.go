@@ -7,7 +7,8 @@
 // send CSRs, of which only the key is believed), opens no network socket and
 // holds no capability. routerd calls it for its own certificate and on behalf
 // of clients, consoled asks what to show, kubed has it prepare Kubernetes. It
-// calls networkd and PID 1 for the names that a serving certificate must carry.
+// calls networkd and PID 1 for the names that a serving certificate must carry, and
+// timed for whether the clock is right.
 //
 // # What survives
 //
@@ -17,9 +18,10 @@
 //	secret          the secret half of the pairing code
 //	claim.der       the owner's first certificate; that it exists is what "claimed" means
 //	issued/*.der    certificates issued to others, by serial; one that has ended goes when room is wanted
-//	told            a time that the owner told and that was later than the machine's; see Time
+//	told            a time that the owner reported and that was later than the machine's; see Time
 //
 //	kubernetes/{etcd,kubernetes,front-proxy}.pem   Kubernetes' CAs, made by the first PrepareKubernetes, never written again
+//	kubernetes/kubelet.pem                         the CA of kubelets' serving certificates, made when it is first needed
 //	kubernetes/service-account.pem                 the key that signs service accounts' tokens
 //	kubernetes/encryption.key                      what Secrets are encrypted with in etcd
 //
@@ -37,9 +39,10 @@
 // A machine is unclaimed until somebody proves to have read its pairing code.
 // The code stays the same over reboots: it may have been noted when the machine
 // was flashed, or read just before the power cut that made its reader come. It
-// changes after ten wrong proofs in a row, though at most once a minute: a stranger
-// on the network shall neither wear out the flash nor change the code faster
-// than it can be typed. (Guessing 60 bits by asking is hopeless at any rate.)
+// never changes by itself: 60 bits cannot be guessed by asking, and a code that wrong
+// proofs change is one that anybody on the network can change while its owner types
+// it. Wrong proofs are answered and logged at a limited rate, which a right one
+// neither counts for nor waits for.
 // Nothing of a claim but its length is looked at before its proof is found right.
 //
 // The certificate that a claim is answered with and the mark that the machine
@@ -66,12 +69,17 @@
 //	kube-scheduler           client tls                                  kubernetes
 //	coredns                  client                                      kubernetes
 //	pods                     kubelet-client  system:nodes                kubernetes
-//	                         kubelet-server kube-proxy                   kubernetes
+//	                         kube-proxy                                  kubernetes
+//	                         kubelet-server                              kubelet
 //	kubed                    client          system:masters              kubernetes
 //
 // (FILE.crt and FILE.key, the group if there is one, the CA; kubernetes.go has it all.)
 // The pods' domain is one part: kubelet, kube-proxy and containerd do not guard
-// themselves against each other. What kubectl gets (IssueKubernetesClient) is in the
+// themselves against each other. It may also redirect traffic in the machine's network, so
+// the kubelet's serving certificate is of a CA that the API server alone trusts: with one of
+// Kubernetes' CA the domain could pass for the API server. The serving certificates of
+// kube-controller-manager and kube-scheduler are for those names only, by which kubed asks
+// for them. What kubectl gets (IssueKubernetesClient) is in the
 // group dactyl:admins, to which kubed gives its rights.
 //
 // The folders are memory. A boot empties them and kubed asks again; a certificate lasts
@@ -91,15 +99,27 @@
 // There is no file for a part that the image does not have. Nothing is taken away when
 // Kubernetes goes from the configuration; the next boot does.
 //
+// # Records and lineage
+//
+// Each client certificate that came from a CSR has its lineage in it, a URI of serials
+// (ipc/trust, Lineage): whoever is to be removed later is removed with all whose certificates
+// descend from it, records or no records. Each issue is logged with the serials of the new
+// certificate and of the caller's. On record are 1024 clients of the API, of which a renewed
+// one needs the room of its last renewal only, and the last 256 certificates for Kubernetes;
+// another client than those 1024 is refused while all are in force, a renewal never.
+//
 // # Time
 //
 // A machine without a battery starts with a clock that is behind, sometimes by
 // years; one with a broken clock may be ahead until the network corrects it. So
 // certificates begin at a fixed date before the first Dactyl was built, and
-// CAs have no end (their end is a rotation). A claimer tells its own clock: where
+// CAs have no end (their end is a rotation). A claimer reports its own clock: where
 // that is later, all lives are counted from it and the time since, or by a right clock
 // what the machine signs would have ended before it was signed. A boot loses the time
-// that the machine was off; nobody can tell it but a network. What a clock that was ahead has
+// that the machine was off; only a network knows it. The claimer's clock may be wrong too:
+// a time more than ten years after the build of the image is refused, and a reported time is
+// dropped as soon as timed says that a time server has confirmed the machine's clock, after
+// which none is taken. What a clock that was ahead has
 // signed for Kubernetes is replaced as soon as the clock is right, and no record is
 // dropped because of what the clock says.
 package main

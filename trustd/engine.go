@@ -22,12 +22,14 @@ const (
 	authorityFile = "authority.pem"
 	secretFile    = "secret"
 	claimFile     = "claim.der"
-	toldFile      = "told"
+	reportedFile  = "told"
 
-	// maxWrong proofs in a row make the code anew: whoever types it makes fewer mistakes.
-	maxWrong = 10
-	// minCodeLife is how long a code lasts at least: long enough to be typed.
-	minCodeLife = time.Minute
+	// wrongBurst and wrongEvery limit the rate of wrong proofs of the pairing code: so many
+	// at once, then one in each period. A person who types the code makes fewer mistakes. A
+	// right proof is not counted and is never refused for the rate of the wrong ones, so
+	// that no flood keeps the owner from claiming.
+	wrongBurst = 10
+	wrongEvery = 6 * time.Second
 
 	serverLife = 24 * time.Hour
 	clientLife = 24 * time.Hour       // when the asker does not say
@@ -54,15 +56,14 @@ type engine struct {
 	authority *authority
 
 	mu       sync.Mutex // guards what follows, and makes claims and rounds one after the other
-	wrong    int        // wrong proofs in a row
-	changed  time.Time  // when wrong proofs last changed the code
+	wrong    bucket     // of wrong proofs
 	schedule schedule   // of Kubernetes' certificates
 }
 
 // openEngine reads the machine's identity from s, or makes one there.
 func openEngine(s store, given share, c *clock, random io.Reader) (*engine, error) {
-	e := &engine{store: s, share: given, clock: c, random: random}
-	kept, err := e.readOrCreate(authorityFile, func() ([]byte, error) { return makeAuthority(titles[osCA], random) })
+	e := &engine{store: s, share: given, clock: c, random: random, wrong: bucket{size: wrongBurst, every: wrongEvery}}
+	kept, err := e.readOrCreate(authorityFile, func() ([]byte, error) { return makeAuthority(osCA, random) })
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +118,9 @@ func (e *engine) pairing() (code, fingerprint string, err error) {
 	return trust.Code{Secret: secret, Fingerprint: trust.FingerprintOf(e.authority.certificate.Raw)}.String(), fingerprint, nil
 }
 
-// claim hands the first admin certificate to whoever knows the code, and again
-// to the same key. told is the claimer's clock.
-func (e *engine) claim(csr, proof []byte, told time.Time) (certificate, confirm []byte, err error) {
+// claim hands the first admin certificate to a client that knows the code, and again
+// to the same key. reported is the time by the client's clock.
+func (e *engine) claim(csr, proof []byte, reported time.Time) (certificate, confirm []byte, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	secret, err := e.secret()
@@ -132,8 +133,7 @@ func (e *engine) claim(csr, proof []byte, told time.Time) (certificate, confirm 
 		if !right {
 			return nil, nil, e.refuseLocked()
 		}
-		e.wrong = 0
-		owner, err = e.makeOwnerLocked(csr, told)
+		owner, err = e.makeOwnerLocked(csr, reported)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -147,15 +147,15 @@ func (e *engine) claim(csr, proof []byte, told time.Time) (certificate, confirm 
 // makeOwnerLocked signs the first admin certificate. That it is in the store is the
 // claim: one write, before anybody hears of it. It returns the owner there is
 // in the end, who may be one that another process has just made.
-func (e *engine) makeOwnerLocked(csr []byte, told time.Time) (*x509.Certificate, error) {
+func (e *engine) makeOwnerLocked(csr []byte, reported time.Time) (*x509.Certificate, error) {
 	key, err := keyOf(csr)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.tellLocked(told); err != nil {
+	if err := e.takeTimeLocked(reported); err != nil {
 		return nil, err
 	}
-	certificate, err := e.authority.sign(leaf{client("owner", string(admin)), key, e.clock.now().Add(maxLife)})
+	certificate, err := e.authority.sign(leaf{subject: client("owner", string(admin)), key: key, ends: e.clock.now().Add(maxLife)})
 	if err != nil {
 		return nil, err
 	}
@@ -165,22 +165,13 @@ func (e *engine) makeOwnerLocked(csr []byte, told time.Time) (*x509.Certificate,
 	return e.claimed()
 }
 
-// refuseLocked counts a wrong proof and makes the code anew when it is time.
+// refuseLocked returns the answer to a wrong proof. The code does not change: it cannot be
+// guessed, and a code that changes could be changed while its owner types it.
 func (e *engine) refuseLocked() error {
-	now := e.clock.machine()
-	e.wrong++
-	if e.wrong < maxWrong || now.Sub(e.changed).Abs() < minCodeLife {
-		return status.Error(codes.PermissionDenied, "wrong pairing code: read it again from the machine's console")
+	if !e.wrong.take(e.clock.up()) {
+		return status.Errorf(codes.ResourceExhausted, "wrong pairing code, and more than %d others before it: read the code again from the machine's console; a right one is always accepted", wrongBurst)
 	}
-	content, err := e.newSecret()
-	if err != nil {
-		return err
-	}
-	if err := e.store.replace(secretFile, content); err != nil {
-		return err
-	}
-	e.wrong, e.changed = 0, now
-	return status.Error(codes.PermissionDenied, "wrong pairing code, too many times: the machine's console now shows a new one")
+	return status.Error(codes.PermissionDenied, "wrong pairing code: read it again from the machine's console")
 }
 
 // claimed returns the owner's first certificate, nil while there is none.
@@ -218,30 +209,33 @@ func (e *engine) secret() (trust.Secret, error) {
 	return trust.NewSecret([8]byte(b)), nil
 }
 
-// tellLocked takes note of a later time than the machine's.
-func (e *engine) tellLocked(t time.Time) error {
-	if t.After(latest) {
-		return status.Errorf(codes.InvalidArgument, "time_unix: %s cannot be now", t.Format(time.DateOnly))
-	}
-	if !t.After(e.clock.now()) {
+// takeTimeLocked takes note of the time that the owner reports, if it is later than the
+// machine's and no time server has confirmed the machine's clock.
+func (e *engine) takeTimeLocked(t time.Time) error {
+	if !t.After(e.clock.now()) || e.clock.confirmed() {
 		return nil
 	}
-	e.clock.tell(t)
-	return e.store.replace(toldFile, []byte(t.UTC().Format(time.RFC3339)))
+	if t.After(e.clock.latest) {
+		return status.Errorf(codes.InvalidArgument, "time_unix: %s is more than ten years after this image was built: set the clock of the computer that claims the machine", t.UTC().Format(time.DateOnly))
+	}
+	e.clock.report(t)
+	return e.store.replace(reportedFile, []byte(t.UTC().Format(time.RFC3339)))
 }
 
-// recall reads what was told to an earlier trustd, which is at least a time that is over.
+// recall reads what was reported to an earlier trustd, which is at least a time that is over.
 func (e *engine) recall() error {
-	kept, err := e.store.read(toldFile)
+	kept, err := e.store.read(reportedFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if t, err := time.Parse(time.RFC3339, string(kept)); err == nil && !t.After(latest) {
-		e.clock.tell(t) // a damaged file is no loss: somebody will tell again
+	t, err := time.Parse(time.RFC3339, string(kept))
+	if err != nil || t.After(e.clock.latest) {
+		return e.store.remove(reportedFile) // a time server will correct the clock, or the machine's counts
 	}
+	e.clock.report(t)
 	return nil
 }
 
@@ -254,7 +248,24 @@ func (e *engine) remember() error {
 	if t.Sub(e.clock.machine()) < maxAhead {
 		return nil
 	}
-	return e.store.replace(toldFile, []byte(t.UTC().Format(time.RFC3339)))
+	return e.store.replace(reportedFile, []byte(t.UTC().Format(time.RFC3339)))
+}
+
+// settle drops a reported time once a time server has confirmed the machine's clock: from
+// then on lives are counted from that clock alone, whatever the owner's clock said. It
+// returns the time that it has dropped, zero if there was none.
+func (e *engine) settle() (dropped time.Time, err error) {
+	if e.clock.estimate().IsZero() || !e.clock.confirmed() {
+		return time.Time{}, nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.store.remove(reportedFile); err != nil {
+		return time.Time{}, err
+	}
+	dropped = e.clock.estimate()
+	e.clock.report(time.Time{})
+	return dropped, nil
 }
 
 // isKeyOf says whether the CSR is signed with the certificate's key.

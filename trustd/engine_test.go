@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
@@ -73,6 +74,7 @@ type story struct {
 	disk  *fakeStore
 	share *fakeShare
 	now   time.Time
+	sync  bool          // a time server has confirmed now
 	up    time.Duration // all that was waited
 	e     *engine
 	keys  map[string]crypto.Signer
@@ -101,6 +103,9 @@ func (s *story) do(words []string) string {
 		s.now = s.now.Add(d)
 		s.up += max(d, 0)
 		return ""
+	case "sync": // a time server answers: the clock is set to the day, and confirmed
+		s.sync = true
+		fallthrough
 	case "clock":
 		at, err := time.Parse(time.DateOnly, plain[0])
 		s.must(err)
@@ -113,6 +118,12 @@ func (s *story) do(words []string) string {
 		return ""
 	case "power": // is back
 		s.disk.writesLeft = -1
+		return ""
+	case "told": // an earlier version has kept this time
+		s.disk.files[reportedFile] = []byte(plain[0] + "T00:00:00Z")
+		return ""
+	case "lose":
+		delete(s.disk.files, plain[0])
 		return ""
 	case "damage":
 		s.disk.files[plain[0]] = []byte("zzz")
@@ -145,8 +156,8 @@ func (s *story) do(words []string) string {
 	case "same": // as before, and at first as nothing
 		return s.same(plain[0])
 	case "kubeconfig":
-		der, _, err := s.e.issueKubernetesClient(s.csr(plain[0], args["csr"]), args["name"], 0)
-		return s.result(der, err)
+		c, _, err := s.e.issueKubernetesClient(ipc.Origin{}, s.csr(plain[0], args["csr"]), args["name"], 0)
+		return s.result(rawOf(c), err)
 	case "files":
 		return strings.Join(s.disk.names(), " ")
 	case "pairing":
@@ -156,20 +167,39 @@ func (s *story) do(words []string) string {
 	case "issue":
 		seconds, err := strconv.ParseInt(cmp.Or(args["ttl_s"], "0"), 10, 64)
 		s.must(err)
-		der, err := s.e.issueClient(s.csr(plain[0], args["csr"]), role(args["role"]), args["name"], seconds)
-		return s.result(der, err)
+		c, err := s.e.issueClient(ipc.Origin{}, s.csr(plain[0], args["csr"]), role(args["role"]), args["name"], seconds)
+		return s.result(rawOf(c), err)
 	case "serve":
 		der, err := s.e.issueServer(s.csr("routerd", args["csr"]), machineNames(args["host"], plain))
 		return s.result(der, err)
 	case "list":
 		return s.list()
+	case "settle": // as trustd does every few seconds
+		dropped, err := s.e.settle()
+		s.must(err)
+		if dropped.IsZero() {
+			return "nothing to drop"
+		}
+		return "drops " + dropped.Format("2006-01-02T15:04")
 	}
 	s.t.Fatalf("no such command: %s", words[0])
 	return ""
 }
 
+// built is when the image of the stories was built.
+var built = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func rawOf(c *x509.Certificate) []byte {
+	if c == nil {
+		return nil
+	}
+	return c.Raw
+}
+
 func (s *story) boot() string {
-	e, err := openEngine(s.disk, s.share, newClock(func() time.Time { return s.now }, func() time.Duration { return s.up }), rand.Reader)
+	s.sync = false
+	c := newClock(func() time.Time { return s.now }, func() time.Duration { return s.up }, func() bool { return s.sync }, built)
+	e, err := openEngine(s.disk, s.share, c, rand.Reader)
 	switch {
 	case errors.Is(err, errDamaged):
 		return "gives up: damaged"
@@ -280,7 +310,7 @@ func (s *story) result(der []byte, err error) string {
 	of := known{Certificate: c, ca: signerOf(c)}
 	ca := s.e.authority
 	if of.ca != osCA {
-		i, err := openIdentity(s.e.readOnly, rand.Reader)
+		i, err := openIdentity(s.e.readOnly, s.e.readOnly, rand.Reader)
 		s.must(err)
 		ca = i.authorities[of.ca]
 	}
@@ -410,16 +440,13 @@ func (s *story) must(err error) {
 func TestRecordIsFull(t *testing.T) {
 	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
 	disk := &fakeStore{files: map[string][]byte{}, writesLeft: -1}
-	e, err := openEngine(disk, &fakeShare{}, newClock(func() time.Time { return now }, func() time.Duration { return 0 }), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := newTestEngine(t, disk, &now)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range maxClients {
-		c, err := e.authority.issue(leaf{client("bob", "reader"), key.Public(), now.Add(time.Duration(n+1) * time.Minute)})
+		c, err := e.authority.issue(leaf{subject: client("bob", "reader"), key: key.Public(), ends: now.Add(time.Duration(n+1) * time.Minute)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,11 +456,11 @@ func TestRecordIsFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.issueClient(csr, reader, "eve", 0); status.Code(err) != codes.ResourceExhausted {
+	if _, err := e.issueClient(ipc.Origin{}, csr, reader, "eve", 0); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("with a full record: %v", err)
 	}
 	now = now.Add(10 * time.Minute)
-	if _, err := e.issueClient(csr, reader, "eve", 0); err != nil {
+	if _, err := e.issueClient(ipc.Origin{}, csr, reader, "eve", 0); err != nil {
 		t.Errorf("with ten over: %v", err)
 	}
 	all, err := e.issued()
@@ -444,6 +471,16 @@ func TestRecordIsFull(t *testing.T) {
 	if got := all[0].NotAfter.Sub(now); got != -8*time.Minute {
 		t.Errorf("the oldest on record ended %v ago, want the second", -got)
 	}
+}
+
+func newTestEngine(t *testing.T, disk *fakeStore, now *time.Time) *engine {
+	t.Helper()
+	c := newClock(func() time.Time { return *now }, func() time.Duration { return 0 }, func() bool { return false }, built)
+	e, err := openEngine(disk, &fakeShare{fakeStore: fakeStore{files: map[string][]byte{}, writesLeft: -1}}, c, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 // fakeStore is a disk whose power can fail.

@@ -49,7 +49,7 @@ type schedule struct {
 func (e *engine) prepare(w wish) (*round, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	i, err := openIdentity(e.readOrCreate, e.random)
+	i, err := openIdentity(e.readOrCreate, e.readOrCreate, e.random)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (e *engine) prepare(w wish) (*round, error) {
 func (e *engine) renew() (*round, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	i, err := openIdentity(e.readOnly, e.random)
+	i, err := openIdentity(e.readOnly, e.readOrCreate, e.random)
 	if errors.Is(err, fs.ErrNotExist) { // no Kubernetes on this machine
 		e.schedule = schedule{found: true}
 		return &round{}, nil
@@ -146,7 +146,7 @@ func (r *round) givePair(name string, p pair) error {
 	}
 	ca := r.identity.authorities[p.ca]
 	if p.fault(c, key, ca, r.e.clock.now()) != "" {
-		if c, err = ca.issue(leaf{p.subject, key.Public(), r.e.clock.now().Add(partLife)}); err != nil {
+		if c, err = ca.issue(leaf{subject: p.subject, key: key.Public(), ends: r.e.clock.now().Add(partLife)}); err != nil {
 			return err
 		}
 		if err := r.write(name+".crt", encodePEM(pemCertificate, c.Raw)); err != nil {

@@ -17,6 +17,7 @@ const (
 	etcdCA       caName = "etcd"
 	kubernetesCA caName = "kubernetes"
 	frontProxyCA caName = "front-proxy"
+	kubeletCA    caName = "kubelet" // of the kubelet's serving certificate
 )
 
 // titles are the CAs' common names, by which a certificate tells who signed it.
@@ -25,9 +26,15 @@ var titles = map[caName]string{
 	etcdCA:       "Dactyl etcd CA",
 	kubernetesCA: "Dactyl Kubernetes CA",
 	frontProxyCA: "Dactyl front-proxy CA",
+	kubeletCA:    "Dactyl kubelet CA",
 }
 
-var kubernetesCAs = []caName{etcdCA, kubernetesCA, frontProxyCA}
+// kubernetesCAs are those that a cluster has had from its first day; addedCAs are what
+// later versions have added, and are made where they are missing.
+var (
+	kubernetesCAs = []caName{etcdCA, kubernetesCA, frontProxyCA}
+	addedCAs      = []caName{kubeletCA}
+)
 
 const (
 	kubernetesFolder   = "kubernetes"
@@ -50,17 +57,12 @@ type identity struct {
 // source returns a file of the state. One that is not there it may make of content.
 type source func(name string, content func() ([]byte, error)) ([]byte, error)
 
-// openIdentity reads the cluster's identity by get.
-func openIdentity(get source, random io.Reader) (*identity, error) {
+// openIdentity reads the cluster's identity by get, and by add what later versions have
+// added to it.
+func openIdentity(get, add source, random io.Reader) (*identity, error) {
 	i := &identity{authorities: map[caName]*authority{}}
-	for _, n := range kubernetesCAs {
-		kept, err := get(n.file(), func() ([]byte, error) { return makeAuthority(titles[n], random) })
-		if err != nil {
-			return nil, err
-		}
-		if i.authorities[n], err = parseAuthority(n.file(), kept, random); err != nil {
-			return nil, err
-		}
+	if err := i.readCAs(kubernetesCAs, get, random); err != nil {
+		return nil, err
 	}
 	var err error
 	i.signing, err = get(serviceAccountFile, func() ([]byte, error) { _, kept, err := makeKey(random); return kept, err })
@@ -77,7 +79,20 @@ func openIdentity(get source, random io.Reader) (*identity, error) {
 	if len(i.encryption) != encryptionBytes {
 		return nil, fmt.Errorf("%s: %w: %d bytes instead of %d", encryptionFile, errDamaged, len(i.encryption), encryptionBytes)
 	}
-	return i, nil
+	return i, i.readCAs(addedCAs, add, random)
+}
+
+func (i *identity) readCAs(names []caName, get source, random io.Reader) error {
+	for _, n := range names {
+		kept, err := get(n.file(), func() ([]byte, error) { return makeAuthority(n, random) })
+		if err != nil {
+			return err
+		}
+		if i.authorities[n], err = parseAuthority(n.file(), kept, random); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func randomBytes(random io.Reader, n int) ([]byte, error) {

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"path"
@@ -18,6 +17,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
 // role is the organisation in a client's certificate.
@@ -33,9 +35,12 @@ var roles = []role{reader, operator, admin}
 
 const (
 	issuedFolder = "issued"
-	// maxClients is how many live client certificates are on record; beyond it
-	// none is issued, for one that is not on record could not be revoked.
+	// maxClients is how many client certificates of the API are on record. Where all of
+	// them are valid and of different clients, another client gets none.
 	maxClients = 1024
+	// keptKubernetes is how many of Kubernetes' are: they are short-lived and as many as
+	// calls of kubectl. Their records are for people to look at.
+	keptKubernetes = 256
 	// keptServers is how many of routerd's own certificates stay on record: it
 	// gets a new one with each restart and each change of address.
 	keptServers = 4
@@ -45,21 +50,23 @@ const (
 	maxNames = 64
 )
 
-// issueClient signs a certificate for a client of the API; 0 seconds mean clientLife.
-func (e *engine) issueClient(csr []byte, r role, name string, seconds int64) ([]byte, error) {
+// issueClient signs a certificate for a client of the API, on behalf of the client by;
+// 0 seconds mean clientLife.
+func (e *engine) issueClient(by ipc.Origin, csr []byte, r role, name string, seconds int64) (*x509.Certificate, error) {
 	if !slices.Contains(roles, r) {
 		return nil, status.Errorf(codes.InvalidArgument, "role: %q is none: reader, operator or admin", string(r))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.issueLocked(e.authority, csr, string(r), name, seconds)
+	from := descent{lineage: by.Lineage, renewal: len(by.Lineage) > 0 && by.Name == name && by.Role == string(r)}
+	return e.issueLocked(e.authority, from, csr, string(r), name, seconds)
 }
 
 // issueKubernetesClient is the same for Kubernetes' API. It returns the CA too.
-func (e *engine) issueKubernetesClient(csr []byte, name string, seconds int64) (certificate, ca []byte, err error) {
+func (e *engine) issueKubernetesClient(by ipc.Origin, csr []byte, name string, seconds int64) (certificate *x509.Certificate, ca []byte, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	i, err := openIdentity(e.readOnly, e.random)
+	i, err := openIdentity(e.readOnly, e.readOrCreate, e.random)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, status.Error(codes.FailedPrecondition, "this machine has no Kubernetes yet: its configuration has no section kubernetes, or kubed has just begun")
 	}
@@ -67,13 +74,13 @@ func (e *engine) issueKubernetesClient(csr []byte, name string, seconds int64) (
 		return nil, nil, err
 	}
 	a := i.authorities[kubernetesCA]
-	certificate, err = e.issueLocked(a, csr, adminGroup, name, seconds)
+	certificate, err = e.issueLocked(a, descent{lineage: by.Lineage}, csr, adminGroup, name, seconds)
 	return certificate, a.certificate.Raw, err
 }
 
 // issueLocked signs and puts on record, in this order: what is not on record has never
 // been handed out.
-func (e *engine) issueLocked(a *authority, csr []byte, group, name string, seconds int64) ([]byte, error) {
+func (e *engine) issueLocked(a *authority, from descent, csr []byte, group, name string, seconds int64) (*x509.Certificate, error) {
 	life := clientLife
 	switch {
 	case !isClientName(name):
@@ -87,14 +94,17 @@ func (e *engine) issueLocked(a *authority, csr []byte, group, name string, secon
 	if err != nil {
 		return nil, err
 	}
-	if err := e.makeRoom(); err != nil {
-		return nil, err
+	if from.lineage == nil {
+		from.lineage = []string{} // it begins one
 	}
-	c, err := a.issue(leaf{client(name, group), key, e.clock.now().Add(life)})
+	c, err := a.issue(leaf{client(name, group), key, e.clock.now().Add(life), from})
 	if err != nil {
 		return nil, err
 	}
-	return c.Raw, e.store.create(recordOf(c), c.Raw)
+	if err := e.makeRoom(c); err != nil {
+		return nil, err
+	}
+	return c, e.store.create(recordOf(c), c.Raw)
 }
 
 // issueServer signs routerd's certificate for the machine's own names. Its record
@@ -118,7 +128,7 @@ func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 			return nil, err
 		}
 	}
-	c, err := e.authority.issue(leaf{serving(names.dns[0], names), key, e.clock.now().Add(serverLife)})
+	c, err := e.authority.issue(leaf{subject: serving(names.dns[0], names), key: key, ends: e.clock.now().Add(serverLife)})
 	if err != nil {
 		return nil, err
 	}
@@ -126,24 +136,52 @@ func (e *engine) issueServer(csr []byte, names subjectNames) ([]byte, error) {
 	return c.Raw, nil
 }
 
-// makeRoom sees that one more client's certificate can go on record. A record goes for
-// want of room alone: that a certificate has ended is what the clock says, which may be ahead.
-func (e *engine) makeRoom() error {
+// makeRoom sees that c can go on record. A record goes for want of room alone: that a
+// certificate has ended is what the clock says, which may be ahead.
+func (e *engine) makeRoom(c *x509.Certificate) error {
 	all, err := e.issued()
 	if err != nil {
 		return err
 	}
-	clients := slices.DeleteFunc(all, isServer)
+	clients := slices.DeleteFunc(all, func(o *x509.Certificate) bool { return isServer(o) || signerOf(o) != signerOf(c) })
 	slices.SortFunc(clients, byEnd)
-	for now := e.clock.now(); len(clients) >= maxClients; clients = clients[1:] {
-		if now.Before(clients[0].NotAfter) {
-			return status.Errorf(codes.ResourceExhausted, "%d client certificates are in force: wait until some have ended, or ask for shorter ones", len(clients))
+	room, worst := maxClients, e.leastWorth
+	if signerOf(c) == kubernetesCA {
+		room, worst = keptKubernetes, func([]*x509.Certificate, *x509.Certificate) int { return 0 }
+	}
+	for len(clients) >= room {
+		i := worst(clients, c)
+		if i < 0 {
+			return status.Errorf(codes.ResourceExhausted, "%d clients have certificates in force: wait until some have ended, or ask for shorter ones", len(clients))
 		}
-		if err := e.store.remove(recordOf(clients[0])); err != nil {
+		if err := e.store.remove(recordOf(clients[i])); err != nil {
 			return err
 		}
+		clients = slices.Delete(clients, i, i+1)
 	}
 	return nil
+}
+
+// leastWorth returns which of the clients, sorted by their ends, loses its record to next:
+// the first that has ended, or else the first that was renewed since: what it descends from
+// is on record with its renewal. -1 if there is none: no client disappears from the record
+// while its certificate is in force. A renewal always finds one, which is its predecessor
+// if no other.
+func (e *engine) leastWorth(clients []*x509.Certificate, next *x509.Certificate) int {
+	if !e.clock.now().Before(clients[0].NotAfter) {
+		return 0
+	}
+	series := map[string]int{seriesOf(next): 1}
+	for _, c := range clients {
+		series[seriesOf(c)]++
+	}
+	return slices.IndexFunc(clients, func(c *x509.Certificate) bool { return series[seriesOf(c)] > 1 })
+}
+
+// seriesOf returns the serial with which c's series of renewals began.
+func seriesOf(c *x509.Certificate) string {
+	l := trust.Lineage(c)
+	return l[len(l)-1]
 }
 
 func byEnd(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }
@@ -209,7 +247,7 @@ func (e *engine) certificates() ([]known, error) {
 // kubernetesCertificates returns nothing if the cluster's identity is damaged: the
 // others must still be seen.
 func (e *engine) kubernetesCertificates() ([]known, error) {
-	i, err := openIdentity(e.readOnly, e.random)
+	i, err := openIdentity(e.readOnly, e.readOrCreate, e.random)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
 		return nil, nil
 	}
@@ -217,7 +255,7 @@ func (e *engine) kubernetesCertificates() ([]known, error) {
 		return nil, err
 	}
 	var out []known
-	for _, n := range kubernetesCAs {
+	for _, n := range slices.Concat(kubernetesCAs, addedCAs) {
 		out = append(out, known{i.authorities[n].certificate, n, ""})
 	}
 	for _, p := range parts(wish{}) {
@@ -252,7 +290,7 @@ func recordOf(c *x509.Certificate) string {
 	return path.Join(issuedFolder, serialOf(c)+".der")
 }
 
-func serialOf(c *x509.Certificate) string { return fmt.Sprintf("%032x", c.SerialNumber) }
+func serialOf(c *x509.Certificate) string { return trust.Serial(c) }
 
 func fingerprintOf(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)

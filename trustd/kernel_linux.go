@@ -15,9 +15,9 @@ import (
 )
 
 // machineClock is the machine's; up is the monotonic one.
-func machineClock() *clock {
+func machineClock(confirmed func() bool, epoch time.Time) *clock {
 	start := time.Now()
-	return newClock(time.Now, func() time.Duration { return time.Since(start) })
+	return newClock(time.Now, func() time.Duration { return time.Since(start) }, confirmed, epoch)
 }
 
 // directory is a store on a disk, or a share in memory.

@@ -58,6 +58,7 @@ func parts(w wish) []part {
 		}, []file{
 			{"etcd-ca.crt", certificateOf(etcdCA)},
 			{"kubernetes-ca.crt", certificateOf(kubernetesCA)},
+			{"kubelet-ca.crt", certificateOf(kubeletCA)},
 			{"front-proxy-ca.crt", certificateOf(frontProxyCA)},
 			{"sa.key", (*identity).signingKey},
 			{"sa.pub", (*identity).verifyingKey},
@@ -65,13 +66,13 @@ func parts(w wish) []part {
 		}},
 		{"kube-controller-manager", []pair{
 			{"client", kubernetesCA, client("system:kube-controller-manager", "")},
-			{"tls", kubernetesCA, serving("kube-controller-manager", w.local())},
+			{"tls", kubernetesCA, serving("kube-controller-manager", byName("kube-controller-manager"))},
 		}, []file{
 			{"kubernetes-ca.crt", certificateOf(kubernetesCA)},
 		}},
 		{"kube-scheduler", []pair{
 			{"client", kubernetesCA, client("system:kube-scheduler", "")},
-			{"tls", kubernetesCA, serving("kube-scheduler", w.local())},
+			{"tls", kubernetesCA, serving("kube-scheduler", byName("kube-scheduler"))},
 		}, []file{
 			{"kubernetes-ca.crt", certificateOf(kubernetesCA)},
 		}},
@@ -82,7 +83,9 @@ func parts(w wish) []part {
 		}},
 		{"pods", []pair{
 			{"kubelet-client", kubernetesCA, client("system:node:"+w.node, "system:nodes")},
-			{"kubelet-server", kubernetesCA, serving(w.node, w.kubelet())},
+			// The API server alone trusts the CA of this one: whoever has the pods' domain has its
+			// key, and may redirect the API server's port in the machine's network.
+			{"kubelet-server", kubeletCA, serving(w.node, w.kubelet())},
 			{"kube-proxy", kubernetesCA, client("system:kube-proxy", "")},
 		}, []file{
 			{"kubernetes-ca.crt", certificateOf(kubernetesCA)},
@@ -115,17 +118,36 @@ func (w wish) local() subjectNames {
 	return subjectNames{dns: []string{"localhost"}, addresses: []netip.Addr{loopback4, loopback6}}
 }
 
+// byName is the name of a program that only kubed calls, which asks for it by that name: no
+// client of the API server takes such a certificate for the API server's.
+func byName(program string) subjectNames { return subjectNames{dns: []string{program}} }
+
+// apiServerNames are those of the API server alone. A machine may have one of them as its
+// own name, and is then reached by its addresses.
+var apiServerNames = []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
+
+// kubelet is what the API server calls: the node's addresses. Names that the kubelet's CA
+// excludes are left out.
 func (w wish) kubelet() subjectNames {
-	n := w.local()
-	n.dns = append(n.dns, w.node)
-	n.addresses = append(n.addresses, w.addresses...)
+	var n subjectNames
+	excluded := func(name string) bool { return w.node == name || strings.HasSuffix(w.node, "."+name) }
+	if !excluded("localhost") && !slices.ContainsFunc(apiServerNames, excluded) {
+		n.dns = []string{w.node}
+	}
+	for _, a := range w.addresses {
+		if !a.IsLoopback() {
+			n.addresses = append(n.addresses, a)
+		}
+	}
 	return n.sorted()
 }
 
 func (w wish) apiserver() subjectNames {
-	n := w.kubelet()
-	n.dns = append(n.dns, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+	n := w.local()
+	n.dns = append(n.dns, w.node)
+	n.dns = append(n.dns, apiServerNames...)
 	n.dns = append(n.dns, w.api.dns...)
+	n.addresses = append(n.addresses, w.addresses...)
 	n.addresses = append(n.addresses, w.service)
 	n.addresses = append(n.addresses, w.api.addresses...)
 	return n.sorted()

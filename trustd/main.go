@@ -6,11 +6,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/daemons/kit"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
+	timeapi "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
@@ -30,7 +32,8 @@ func setup(_ context.Context, d *kit.Daemon) error {
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(dir, parts, machineClock(), rand.Reader)
+	epoch := time.Unix(d.Spec.Epoch, 0)
+	e, err := openEngine(dir, parts, machineClock(confirmedBy(timeapi.NewClient(d.Peer("time"))), epoch), rand.Reader)
 	if errors.Is(err, errDamaged) {
 		return kit.Misconfigured(err)
 	}

@@ -70,7 +70,7 @@ func prepareParts(t *testing.T, c trust.Client) []string {
 func TestGiven(t *testing.T) {
 	dir, c := makeParts(t)
 	before := filesOf(t, dir)
-	if len(before) != 40 {
+	if len(before) != 41 {
 		t.Errorf("%d files: %v", len(before), before)
 	}
 	for name, i := range before {
@@ -124,7 +124,7 @@ func TestOpenSSL(t *testing.T) {
 	}
 	for _, p := range parts(wish{}) {
 		for _, one := range p.pairs {
-			for _, ca := range kubernetesCAs {
+			for _, ca := range slices.Concat(kubernetesCAs, addedCAs) {
 				for purpose, usage := range map[string]x509.ExtKeyUsage{"sslserver": x509.ExtKeyUsageServerAuth, "sslclient": x509.ExtKeyUsageClientAuth} {
 					name := path.Join(p.name, one.file)
 					if got, want := accepts(ca, purpose, name), ca == one.ca && usage == one.usage; got != want {
@@ -177,9 +177,9 @@ func TestHandshakes(t *testing.T) {
 			[]string{"127.0.0.1", "localhost", "10.0.2.15", "10.96.0.1", "edge1", "kubernetes.default.svc.cluster.local", "kubernetes.default", "::1"},
 			[]string{"kube-apiserver/kubelet-client", "kube-controller-manager/client", "kube-scheduler/client", "coredns/client", "pods/kubelet-client", "pods/kube-proxy", "kubed/client"}},
 		{"kube-apiserver/tls", kubernetesCA, frontProxyCA, []string{"127.0.0.1"}, []string{"kube-apiserver/front-proxy-client"}},
-		{"kube-controller-manager/tls", kubernetesCA, kubernetesCA, []string{"127.0.0.1"}, nil},
-		{"kube-scheduler/tls", kubernetesCA, kubernetesCA, []string{"127.0.0.1"}, nil},
-		{"pods/kubelet-server", kubernetesCA, kubernetesCA, []string{"10.0.2.15", "127.0.0.1", "edge1"}, []string{"kube-apiserver/kubelet-client"}},
+		{"kube-controller-manager/tls", kubernetesCA, kubernetesCA, []string{"kube-controller-manager"}, nil},
+		{"kube-scheduler/tls", kubernetesCA, kubernetesCA, []string{"kube-scheduler"}, nil},
+		{"pods/kubelet-server", kubeletCA, kubernetesCA, []string{"10.0.2.15", "edge1"}, []string{"kube-apiserver/kubelet-client"}},
 	}
 	for _, s := range servers {
 		config := &tls.Config{Certificates: []tls.Certificate{load(s.pair)}, ClientCAs: pool(s.clients), ClientAuth: tls.RequireAndVerifyClientCert}
@@ -204,6 +204,29 @@ func TestHandshakes(t *testing.T) {
 		}
 		if shakeHands(t, l, config, &tls.Config{RootCAs: pool(s.ca), ServerName: "bank.example"}) == nil {
 			t.Errorf("%s passes for bank.example", s.pair)
+		}
+	}
+
+	// Nobody but the API server itself passes for the API server, under any of the names and
+	// by any of the CAs that a part has for checking it.
+	isAPIServer := servers[1].names
+	for _, p := range parts(wish{}) {
+		for _, one := range p.pairs {
+			name := path.Join(p.name, one.file)
+			if one.usage != x509.ExtKeyUsageServerAuth || name == "kube-apiserver/tls" {
+				continue
+			}
+			config := &tls.Config{Certificates: []tls.Certificate{load(name)}}
+			for _, api := range isAPIServer {
+				if err := shakeHands(t, l, config, &tls.Config{RootCAs: pool(kubernetesCA), ServerName: api}); err == nil {
+					t.Errorf("%s passes for the API server as %s", name, api)
+				}
+			}
+		}
+	}
+	for _, p := range parts(wish{}) {
+		if content, err := os.ReadFile(filepath.Join(dir, p.name, "kubelet-ca.crt")); p.name != "kube-apiserver" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s has the kubelet's CA, which only the API server may trust: %s, %v", p.name, content, err)
 		}
 	}
 

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dactyl-os/dactyl/ipc"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
+	timeapi "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
@@ -27,6 +31,9 @@ func (s *server) ListCertificates(context.Context, *trust.ListCertificatesReques
 		return nil, s.internal(err)
 	}
 	out := &trust.ListCertificatesResponse{}
+	if t := s.engine.clock.ahead(); !t.IsZero() {
+		out.ReportedTimeUnix = t.Unix()
+	}
 	for _, c := range all {
 		out.Certificates = append(out.Certificates, describe(c))
 	}
@@ -35,20 +42,30 @@ func (s *server) ListCertificates(context.Context, *trust.ListCertificatesReques
 
 func (s *server) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.ClaimResponse, error) {
 	certificate, confirm, err := s.engine.claim(r.Csr, r.Proof, time.Unix(r.TimeUnix, 0))
+	if status.Code(err) == codes.PermissionDenied { // the rate of these is limited
+		s.log.Warn("a client sent a wrong proof of the pairing code")
+	}
 	if err != nil {
 		return nil, s.internal(err)
 	}
-	s.log.Info("claimed")
+	if owner, err := x509.ParseCertificate(certificate); err == nil {
+		s.log.Info("claimed", "serial", serialOf(owner), "until", stamp(owner.NotAfter))
+	}
+	if t := s.engine.clock.ahead(); !t.IsZero() {
+		s.log.Warn("the machine's clock is behind the owner's: certificates are counted from the owner's until a time server answers",
+			"machine", stamp(s.engine.clock.machine()), "owner", stamp(t))
+	}
 	return &trust.ClaimResponse{Certificate: certificate, Authority: s.authority(), Confirm: confirm}, nil
 }
 
-func (s *server) IssueClient(_ context.Context, r *trust.IssueClientRequest) (*trust.IssueClientResponse, error) {
-	certificate, err := s.engine.issueClient(r.Csr, role(r.Role), r.Name, r.TtlS)
+func (s *server) IssueClient(ctx context.Context, r *trust.IssueClientRequest) (*trust.IssueClientResponse, error) {
+	by := ipc.OriginOf(ctx)
+	certificate, err := s.engine.issueClient(by, r.Csr, role(r.Role), r.Name, r.TtlS)
 	if err != nil {
 		return nil, s.internal(err)
 	}
-	s.log.Info("issued client certificate", "name", r.Name, "role", r.Role)
-	return &trust.IssueClientResponse{Certificate: certificate, Authority: s.authority()}, nil
+	s.issued("issued client certificate", certificate, by, "role", r.Role)
+	return &trust.IssueClientResponse{Certificate: certificate.Raw, Authority: s.authority()}, nil
 }
 
 func (s *server) IssueServer(ctx context.Context, r *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
@@ -57,7 +74,9 @@ func (s *server) IssueServer(ctx context.Context, r *trust.IssueServerRequest) (
 	if err != nil {
 		return nil, s.internal(err)
 	}
-	s.log.Info("issued server certificate", "names", names.dns, "addresses", names.addresses)
+	if c, err := x509.ParseCertificate(certificate); err == nil {
+		s.log.Info("issued server certificate", "serial", serialOf(c), "names", names.dns, "addresses", names.addresses)
+	}
 	return &trust.IssueServerResponse{Certificate: certificate, Authority: s.authority()}, nil
 }
 
@@ -79,13 +98,21 @@ func (s *server) PrepareKubernetes(_ context.Context, r *trust.PrepareKubernetes
 	return &trust.PrepareKubernetesResponse{Written: done.written, Absent: done.absent}, nil
 }
 
-func (s *server) IssueKubernetesClient(_ context.Context, r *trust.IssueKubernetesClientRequest) (*trust.IssueKubernetesClientResponse, error) {
-	certificate, ca, err := s.engine.issueKubernetesClient(r.Csr, r.Name, r.TtlS)
+func (s *server) IssueKubernetesClient(ctx context.Context, r *trust.IssueKubernetesClientRequest) (*trust.IssueKubernetesClientResponse, error) {
+	by := ipc.OriginOf(ctx)
+	certificate, ca, err := s.engine.issueKubernetesClient(by, r.Csr, r.Name, r.TtlS)
 	if err != nil {
 		return nil, s.internal(err)
 	}
-	s.log.Info("issued Kubernetes client certificate", "name", r.Name)
-	return &trust.IssueKubernetesClientResponse{Certificate: certificate, Authority: ca}, nil
+	s.issued("issued Kubernetes client certificate", certificate, by)
+	return &trust.IssueKubernetesClientResponse{Certificate: certificate.Raw, Authority: ca}, nil
+}
+
+// issued writes down who has got a certificate, and by whose certificate: the name of a
+// client does not tell two certificates apart.
+func (s *server) issued(what string, c *x509.Certificate, by ipc.Origin, more ...any) {
+	s.log.Info(what, append([]any{"name", c.Subject.CommonName, "serial", serialOf(c), "until", stamp(c.NotAfter),
+		"lineage", strings.Join(trust.Lineage(c), ","), "by", by.Name, "by_serial", by.Serial}, more...)...)
 }
 
 func (s *server) GetPairing(context.Context, *trust.GetPairingRequest) (*trust.Pairing, error) {
@@ -134,6 +161,9 @@ func describe(c known) *trust.Certificate {
 	case len(c.Subject.Organization) == 1:
 		out.Role = c.Subject.Organization[0]
 	}
+	if out.Kind == "client" && c.receiver == "" {
+		out.Lineage = trust.Lineage(c.Certificate)
+	}
 	return out
 }
 
@@ -166,8 +196,14 @@ func (s *server) keep(ctx context.Context) error {
 	}
 }
 
-// keep1 renews what is due and returns how long to wait.
+// keep1 drops a reported time that is over, renews what is due, and returns how long to wait.
 func (s *server) keep1() time.Duration {
+	if dropped, err := s.engine.settle(); err != nil {
+		s.log.Error("drop the time that the owner reported", "err", err)
+	} else if !dropped.IsZero() {
+		s.log.Info("a time server has confirmed the machine's clock: the time that the owner reported no longer counts",
+			"machine", stamp(s.engine.clock.machine()), "reported", stamp(dropped))
+	}
 	if !s.engine.due() {
 		return lookAgain
 	}
@@ -180,6 +216,19 @@ func (s *server) keep1() time.Duration {
 		s.log.Info("renewed certificates", "files", done.written)
 	}
 	return lookAgain
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// confirmedBy asks timed whether a time server has confirmed the clock. No answer is no:
+// timed may not be running yet.
+func confirmedBy(c timeapi.Client) func() bool {
+	return func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+		defer cancel()
+		answer, err := c.GetTime(ctx, &timeapi.GetTimeRequest{})
+		return err == nil && answer.Synchronized
+	}
 }
 
 // askTimeout is how long networkd and PID 1 may take to say what the machine is
@@ -203,13 +252,34 @@ func (a asker) names(ctx context.Context) subjectNames {
 	} else {
 		host = v.Hostname
 	}
-	var cidrs []string
-	if l, err := a.network.ListAddresses(ctx, &network.ListAddressesRequest{}); err != nil {
+	return machineNames(host, a.addresses(ctx))
+}
+
+// addresses returns what the machine is reached by: what networkd has given to a link, and
+// what the kernel has given to a physical one. Pods' links have link-local addresses too,
+// and with many pods these would fill the certificate.
+func (a asker) addresses(ctx context.Context) (cidrs []string) {
+	all, err := a.network.ListAddresses(ctx, &network.ListAddressesRequest{})
+	if err != nil {
 		a.log.Warn("ask for the addresses", "err", err)
-	} else {
-		for _, address := range l.Addresses {
+		return nil
+	}
+	links, err := a.network.ListLinks(ctx, &network.ListLinksRequest{})
+	if err != nil {
+		a.log.Warn("ask for the links: the certificate is without the kernel's own addresses", "err", err)
+	}
+	physical := map[string]bool{}
+	for _, l := range links.GetLinks() {
+		physical[l.Name] = l.Kind == "physical"
+	}
+	var fromKernel []string // after those that people use
+	for _, address := range all.Addresses {
+		switch {
+		case address.Origin == "dhcp" || address.Origin == "static":
 			cidrs = append(cidrs, address.Address)
+		case physical[address.Link]:
+			fromKernel = append(fromKernel, address.Address)
 		}
 	}
-	return machineNames(host, cidrs)
+	return append(cidrs, fromKernel...)
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -24,6 +26,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
+	timeapi "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
@@ -46,7 +49,7 @@ func serveBoth(t *testing.T, dir, parts string, names func(context.Context) subj
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := openEngine(d, s, machineClock(), rand.Reader)
+	e, err := openEngine(d, s, machineClock(func() bool { return false }, built), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,13 +216,13 @@ func TestDirectory(t *testing.T) {
 func TestNames(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	m := machine.NewClient(ipctest.Pair(t, map[string][]string{machine.Service: {"GetVersion"}}, func(r ipc.Registrar) { machine.Register(r, fakeMachine{}) }))
-	n := network.NewClient(ipctest.Pair(t, map[string][]string{network.Service: {"ListAddresses"}}, func(r ipc.Registrar) { network.Register(r, fakeNetwork{}) }))
+	n := network.NewClient(ipctest.Pair(t, map[string][]string{network.Service: {"ListAddresses", "ListLinks"}}, func(r ipc.Registrar) { network.Register(r, fakeNetwork{}) }))
 	nobody := ipc.NewPeer("network", filepath.Join(t.TempDir(), "none"))
 	for _, c := range []struct {
 		asker asker
 		want  subjectNames
 	}{
-		{asker{n, m, log}, machineNames("edge1", []string{"10.0.2.15/24"})},
+		{asker{n, m, log}, machineNames("edge1", []string{"10.0.2.15/24", "192.0.0.8/32", "fe80::1/64", "2001:db8::1/64"})},
 		{asker{network.NewClient(nobody), machine.NewClient(nobody), log}, machineNames("", nil)},
 	} {
 		got := c.asker.names(t.Context())
@@ -237,6 +240,141 @@ func (fakeMachine) GetVersion(context.Context, *machine.GetVersionRequest) (*mac
 
 type fakeNetwork struct{ network.Server }
 
+// ListAddresses has a node's: two that networkd gave, two of the kernel's on a physical link,
+// and those of a pod network with many pods.
 func (fakeNetwork) ListAddresses(context.Context, *network.ListAddressesRequest) (*network.ListAddressesResponse, error) {
-	return &network.ListAddressesResponse{Addresses: []*network.Address{{Link: "eth0", Address: "10.0.2.15/24"}}}, nil
+	out := []*network.Address{{Link: "cni0", Address: "10.244.0.1/24", Origin: "other"}}
+	for n := range 2 * maxNames {
+		out = append(out, &network.Address{Link: "veth1", Address: fmt.Sprintf("fe80::ff:%x/64", n), Origin: "kernel"})
+	}
+	return &network.ListAddressesResponse{Addresses: append(out,
+		&network.Address{Link: "eth0", Address: "fe80::1/64", Origin: "kernel"},
+		&network.Address{Link: "eth0", Address: "10.0.2.15/24", Origin: "dhcp"},
+		&network.Address{Link: "eth0", Address: "2001:db8::1/64", Origin: "other"},
+		&network.Address{Link: "lo", Address: "192.0.0.8/32", Origin: "static"},
+	)}, nil
+}
+
+func (fakeNetwork) ListLinks(context.Context, *network.ListLinksRequest) (*network.ListLinksResponse, error) {
+	return &network.ListLinksResponse{Links: []*network.Link{
+		{Name: "lo", Kind: "loopback"}, {Name: "eth0", Kind: "physical"}, {Name: "veth1", Kind: "veth"}, {Name: "cni0", Kind: "bridge"},
+	}}, nil
+}
+
+// The log says by whose certificate each other was issued, and the list says it later: a
+// renewal is of the same series, another client descends from the one that asked.
+func TestLineage(t *testing.T) {
+	var log bytes.Buffer
+	d, err := openDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := openShare(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEngine(d, share, machineClock(func() bool { return false }, built), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := trust.NewClient(ipctest.Pair(t, methods, func(r ipc.Registrar) {
+		trust.Register(r, &server{engine: e, names: noNames, log: slog.New(slog.NewTextHandler(&log, nil))})
+	}))
+	prepareNode(t, e)
+	owner, err := e.authority.issue(leaf{subject: client("owner", "admin"), key: newTestKey(t).Public(), ends: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(by *x509.Certificate, name, role string) *x509.Certificate {
+		t.Helper()
+		ctx := ipc.WithOrigin(t.Context(), ipc.Origin{Name: by.Subject.CommonName, Role: by.Subject.Organization[0], Serial: trust.Serial(by), Lineage: trust.Lineage(by)})
+		var der []byte
+		log.Reset()
+		if role == "" {
+			answer, err := c.IssueKubernetesClient(ctx, &trust.IssueKubernetesClientRequest{Csr: newCSR(t), Name: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			der = answer.Certificate
+		} else {
+			answer, err := c.IssueClient(ctx, &trust.IssueClientRequest{Csr: newCSR(t), Name: name, Role: role})
+			if err != nil {
+				t.Fatal(err)
+			}
+			der = answer.Certificate
+		}
+		issued, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"serial=" + trust.Serial(issued), "by=" + by.Subject.CommonName, "by_serial=" + trust.Serial(by)} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("%s: the log lacks %s: %s", name, want, log.String())
+			}
+		}
+		return issued
+	}
+	renewed := issue(owner, "owner", "admin")
+	bob := issue(renewed, "bob", "admin")
+	bobAgain := issue(bob, "bob", "admin")
+	less := issue(bob, "bob", "reader") // not a renewal: another role
+	eve := issue(bobAgain, "eve", "reader")
+	kubectl := issue(bobAgain, "bob", "")
+	first := trust.Serial(owner)
+	for _, one := range []struct {
+		name string
+		of   *x509.Certificate
+		want []string
+	}{
+		{"owner", owner, []string{first}},
+		{"owner, renewed", renewed, []string{first}},
+		{"bob", bob, []string{first, trust.Serial(bob)}},
+		{"bob, renewed", bobAgain, []string{first, trust.Serial(bob)}},
+		{"bob as reader", less, []string{first, trust.Serial(bob), trust.Serial(less)}},
+		{"eve", eve, []string{first, trust.Serial(bob), trust.Serial(eve)}},
+		{"bob in Kubernetes", kubectl, []string{first, trust.Serial(bob), trust.Serial(kubectl)}},
+	} {
+		if got := trust.Lineage(one.of); !slices.Equal(got, one.want) {
+			t.Errorf("%s: lineage %q, want %q", one.name, got, one.want)
+		}
+	}
+	all, err := c.ListCertificates(t.Context(), &trust.ListCertificatesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range all.Certificates {
+		of := one.Kind == "client" && one.Receiver == ""
+		if of != (len(one.Lineage) > 0) || one.Serial == trust.Serial(eve) && !slices.Equal(one.Lineage, trust.Lineage(eve)) {
+			t.Errorf("%s %s of %q: lineage %q", one.Kind, one.Subject, one.Receiver, one.Lineage)
+		}
+	}
+}
+
+func newTestKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// timed says whether the clock is confirmed; while it does not answer, it is not.
+func TestConfirmedBy(t *testing.T) {
+	methods := map[string][]string{timeapi.Service: {"GetTime"}}
+	for _, c := range []fakeTime{{}, {synchronized: true}} {
+		client := timeapi.NewClient(ipctest.Pair(t, methods, func(r ipc.Registrar) { timeapi.Register(r, c) }))
+		if got := confirmedBy(client)(); got != c.synchronized {
+			t.Errorf("synchronized %v: %v", c.synchronized, got)
+		}
+	}
+	if confirmedBy(timeapi.NewClient(ipc.NewPeer("time", filepath.Join(t.TempDir(), "none"))))() {
+		t.Error("confirmed by nobody")
+	}
+}
+
+type fakeTime struct{ synchronized bool }
+
+func (f fakeTime) GetTime(context.Context, *timeapi.GetTimeRequest) (*timeapi.GetTimeResponse, error) {
+	return &timeapi.GetTimeResponse{Synchronized: f.synchronized}, nil
 }

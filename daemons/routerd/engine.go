@@ -7,6 +7,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
 // caller is what the gateway knows of the client of a connection.
@@ -15,7 +18,8 @@ type caller struct {
 	role    role   // empty if the certificate carries none
 	from    time.Time
 	until   time.Time
-	refusal error // why it is an anonymous client; nil for one with a valid certificate
+	origin  ipc.Origin // what daemons are told of it
+	refusal error      // why it is an anonymous client; nil for one with a valid certificate
 }
 
 // callerOf judges what a client has shown in its handshake, which is over at now. TLS has
@@ -36,6 +40,7 @@ func callerOf(shown []*x509.Certificate, authority *x509.CertPool, now time.Time
 	if o := c.Subject.Organization; len(o) == 1 && rank[role(o[0])] > 0 {
 		out.role = role(o[0])
 	}
+	out.origin = ipc.Origin{Name: out.name, Role: string(out.role), Serial: trust.Serial(c), Lineage: trust.Lineage(c)}
 	if out.refusal = out.invalid(now); out.refusal == nil && out.role == "" {
 		out.refusal = status.Errorf(codes.PermissionDenied, "the certificate of %q carries no role: its organisation must be one of reader, operator and admin", out.name)
 	}

@@ -69,7 +69,7 @@ func (g *gateway) streams(service any, s grpc.ServerStream, info *grpc.StreamSer
 		if r.conn == nil {
 			return handle(service, timedStream{s, g, at})
 		}
-		return g.carry(s, r, at)
+		return g.carry(withOrigin(s, at.caller), r, at)
 	})
 }
 

@@ -210,10 +210,13 @@ func again(t testing.TB, l interface{ File() (*os.File, error) }) net.Listener {
 
 type fakeNetwork struct {
 	network.Server
-	links []*network.Link
+	links  []*network.Link
+	origin atomic.Pointer[ipc.Origin] // of the last ListLinks
 }
 
 func (f *fakeNetwork) ListLinks(ctx context.Context, _ *network.ListLinksRequest) (*network.ListLinksResponse, error) {
+	o := ipc.OriginOf(ctx)
+	f.origin.Store(&o)
 	return &network.ListLinksResponse{Links: f.links}, nil
 }
 

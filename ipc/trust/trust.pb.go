@@ -63,10 +63,14 @@ func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListCertificatesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Certificates  []*Certificate         `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Certificates []*Certificate         `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// The time from which lives are counted, where that is not the machine's clock:
+	// it was reported by the claimer, and no time server has confirmed the clock
+	// since. Unix seconds; 0 = the machine's clock counts.
+	ReportedTimeUnix int64 `protobuf:"varint,2,opt,name=reported_time_unix,json=reportedTimeUnix,proto3" json:"reported_time_unix,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ListCertificatesResponse) Reset() {
@@ -106,6 +110,13 @@ func (x *ListCertificatesResponse) GetCertificates() []*Certificate {
 	return nil
 }
 
+func (x *ListCertificatesResponse) GetReportedTimeUnix() int64 {
+	if x != nil {
+		return x.ReportedTimeUnix
+	}
+	return 0
+}
+
 type Certificate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // ca, server, client
@@ -118,6 +129,10 @@ type Certificate struct {
 	Names         []string               `protobuf:"bytes,8,rep,name=names,proto3" json:"names,omitempty"`        // DNS names and addresses
 	Ca            string                 `protobuf:"bytes,9,opt,name=ca,proto3" json:"ca,omitempty"`              // who signed it: os, etcd, kubernetes, front-proxy; a CA has signed itself
 	Receiver      string                 `protobuf:"bytes,10,opt,name=receiver,proto3" json:"receiver,omitempty"` // the program that trustd gave it and its key to; empty where a CSR came from outside
+	// Of a client certificate that came from a CSR: serials, the owner's first, then those of
+	// the admins by whose certificates it was issued, each as it was first issued, and last
+	// its own first one. A renewal has the lineage of what it renews.
+	Lineage       []string `protobuf:"bytes,11,rep,name=lineage,proto3" json:"lineage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,14 +237,21 @@ func (x *Certificate) GetReceiver() string {
 	return ""
 }
 
+func (x *Certificate) GetLineage() []string {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
 type ClaimRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Csr   []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"` // PKCS#10, DER
 	// proof = HMAC-SHA256(key = secret part of the code, "dactyl claim v1\0" ‖
 	// SHA-256 of the OS CA's DER as seen in the TLS handshake ‖ SHA-256(csr)).
 	Proof []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
-	// The claimer's clock in Unix seconds; 0 = unknown. A machine whose clock has
-	// not been set yet counts the certificate's year from the later of both.
+	// The claimer's clock in Unix seconds; 0 = unknown. Until a time server has confirmed
+	// the machine's clock, the lives of certificates are counted from the later of both.
 	TimeUnix      int64 `protobuf:"varint,3,opt,name=time_unix,json=timeUnix,proto3" json:"time_unix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -889,9 +911,10 @@ var File_ipc_trust_trust_proto protoreflect.FileDescriptor
 const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\n" +
 	"\x15ipc/trust/trust.proto\x12\x0fdactyl.trust.v1\x1a\x13ipc/auth/auth.proto\"\x19\n" +
-	"\x17ListCertificatesRequest\"\\\n" +
+	"\x17ListCertificatesRequest\"\x8a\x01\n" +
 	"\x18ListCertificatesResponse\x12@\n" +
-	"\fcertificates\x18\x01 \x03(\v2\x1c.dactyl.trust.v1.CertificateR\fcertificates\"\x99\x02\n" +
+	"\fcertificates\x18\x01 \x03(\v2\x1c.dactyl.trust.v1.CertificateR\fcertificates\x12,\n" +
+	"\x12reported_time_unix\x18\x02 \x01(\x03R\x10reportedTimeUnix\"\xb3\x02\n" +
 	"\vCertificate\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
@@ -903,7 +926,8 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\x05names\x18\b \x03(\tR\x05names\x12\x0e\n" +
 	"\x02ca\x18\t \x01(\tR\x02ca\x12\x1a\n" +
 	"\breceiver\x18\n" +
-	" \x01(\tR\breceiver\"S\n" +
+	" \x01(\tR\breceiver\x12\x18\n" +
+	"\alineage\x18\v \x03(\tR\alineage\"S\n" +
 	"\fClaimRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x14\n" +
 	"\x05proof\x18\x02 \x01(\fR\x05proof\x12\x1b\n" +

@@ -28,8 +28,10 @@ type Server interface {
 	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
 	// Claim hands the first admin certificate to whoever proves to have read the
 	// pairing code. Open to clients without a certificate while the machine is
-	// unclaimed. PERMISSION_DENIED for a wrong proof (after 10 in a row the code
-	// is made anew), FAILED_PRECONDITION once claimed, INVALID_ARGUMENT for a bad CSR.
+	// unclaimed. PERMISSION_DENIED for a wrong proof, RESOURCE_EXHAUSTED for a wrong
+	// proof when many others came before it (a right one is accepted at any rate of
+	// wrong ones, and the code never changes), FAILED_PRECONDITION once claimed,
+	// INVALID_ARGUMENT for a bad CSR and for a time more than ten years after the build.
 	// The subject of the CSR is not believed: only its key is used.
 	// Idempotent for a key: whoever has claimed and lost the answer sends a CSR of
 	// the same key again and gets the same certificate. So keep the key from
@@ -134,8 +136,10 @@ func (c Client) ListCertificates(ctx context.Context, request *ListCertificatesR
 
 // Claim hands the first admin certificate to whoever proves to have read the
 // pairing code. Open to clients without a certificate while the machine is
-// unclaimed. PERMISSION_DENIED for a wrong proof (after 10 in a row the code
-// is made anew), FAILED_PRECONDITION once claimed, INVALID_ARGUMENT for a bad CSR.
+// unclaimed. PERMISSION_DENIED for a wrong proof, RESOURCE_EXHAUSTED for a wrong
+// proof when many others came before it (a right one is accepted at any rate of
+// wrong ones, and the code never changes), FAILED_PRECONDITION once claimed,
+// INVALID_ARGUMENT for a bad CSR and for a time more than ten years after the build.
 // The subject of the CSR is not believed: only its key is used.
 // Idempotent for a key: whoever has claimed and lost the answer sends a CSR of
 // the same key again and gets the same certificate. So keep the key from

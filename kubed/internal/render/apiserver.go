@@ -47,7 +47,7 @@ func apiserver(n Node) *draft {
 	d.set("event-ttl", "1h")
 
 	// Other servers: kubelets, and APIs that are added to this one.
-	d.fix("kubelet-certificate-authority", d.key("kubernetes-ca.crt"))
+	d.fix("kubelet-certificate-authority", d.key("kubelet-ca.crt")) // which signs nothing but kubelets' serving certificates
 	d.fix("kubelet-client-certificate", d.key("kubelet-client.crt"))
 	d.fix("kubelet-client-key", d.key("kubelet-client.key"))
 	d.fix("kubelet-preferred-address-types", "InternalIP") // nobody resolves a node's name

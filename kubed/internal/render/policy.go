@@ -41,13 +41,25 @@ var parts = list{
 	"system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy", "system:coredns", "dactyl:kubed",
 }
 
+// sensitive are the objects that hold credentials and configuration, and the requests
+// that check a credential.
+var sensitive = list{
+	object{"group": "", "resources": list{"secrets", "configmaps", "serviceaccounts/token"}},
+	object{"group": "authentication.k8s.io", "resources": list{"tokenreviews"}},
+}
+
 // audit logs who did what to which object, never an object's content: secrets are in
-// there. The first rule that fits decides.
+// there. The first rule that fits decides. Whoever reads or lists a sensitive object is
+// logged, the machine's components and nodes too; of watches of them only those of service
+// accounts, because a component or a kubelet renews each of its watches every few minutes,
+// and its list comes before the first.
 var audit = object{
 	"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
 	"omitStages": list{"RequestReceived"},
 	"rules": list{
 		object{"level": "None", "nonResourceURLs": list{"/healthz*", "/livez*", "/readyz*", "/version", "/openapi/*"}},
+		object{"level": "Metadata", "resources": sensitive, "verbs": list{"get", "list", "create", "update", "patch", "delete", "deletecollection"}},
+		object{"level": "Metadata", "resources": sensitive, "userGroups": list{"system:serviceaccounts"}},
 		object{"level": "None", "users": parts, "verbs": list{"get", "list", "watch"}},
 		object{"level": "None", "userGroups": list{"system:nodes", "system:serviceaccounts:kube-system"}, "verbs": list{"get", "list", "watch"}},
 		object{"level": "None", "userGroups": list{"system:nodes"}, "resources": list{
