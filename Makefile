@@ -9,6 +9,8 @@ PRODUCTION   = first_boot
 # What takes longest begins first, so that at the end nothing runs alone.
 LONGEST      = ./test/boot/power_cut ./test/boot/small_machine ./test/boot/one_machine
 LONGEST_UNIT = ./daemons/etcdd ./init
+# Systems of people who manage machines: dactyl compiles for all of them, and writes disks on Linux.
+CTL_TARGETS  = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # gotestsum runs go test and says at the end what failed, and why.
 GOTESTSUM    = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg
@@ -35,11 +37,12 @@ test-production: deps ## a node from the production image: 5 minutes without KVM
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./test/boot/$(PRODUCTION)
 
-check: ## gofmt, vet, staticcheck, govulncheck
+check: ## gofmt, vet, dactyl for other systems, staticcheck, govulncheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt -w $$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags dev,test,grpcnotrace ./...
 	$(GO) vet -tags byhand ./kubed/...
+	@for t in $(CTL_TARGETS); do echo "dactyl for $$t"; CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -o /dev/null ./ctl || exit 1; done
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags dev,test,grpcnotrace ./init/... ./daemons/...
 	$(GO) run ./buildkit/cmd/vulncheck

@@ -177,7 +177,9 @@ func (c *call) claim1(code trust.Code, m *machine) (*x509.Certificate, error) {
 func explainClaim(err error) error {
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated:
-		return fail(exitAuth, "the machine does not accept the pairing code: compare it with the console, which shows a new one after ten wrong attempts")
+		return fail(exitAuth, "the machine does not accept the pairing code: compare it with the console")
+	case codes.ResourceExhausted:
+		return fail(exitAuth, "the machine does not accept the pairing code, or has too many requests: %s", message(err))
 	case codes.FailedPrecondition:
 		return fail(exitRefused, "the machine has been claimed already: its admin can issue you a certificate (dactyl cert issue)")
 	}

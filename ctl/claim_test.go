@@ -28,21 +28,24 @@ func runIn(ctx context.Context, dir string, args ...string) (int, string) {
 func TestClaimWithoutAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		answer func(ctx context.Context, interrupt func()) error // instead of the certificate
+		answer func(interrupt func(), over <-chan struct{}) error // instead of the certificate; over ends with the command
 		exit   int
 	}{
-		{"interrupt", func(ctx context.Context, interrupt func()) error { interrupt(); <-ctx.Done(); return ctx.Err() }, exitInterrupted},
-		{"internal error after the claim is stored", func(context.Context, func()) error { return status.Error(codes.Internal, "sync /state/trustd") }, exitOther},
-		{"unknown error", func(context.Context, func()) error { return errors.New("no status") }, exitOther},
-		{"lost answer", func(context.Context, func()) error { return status.Error(codes.Unavailable, "gone") }, exitConnection},
+		{"interrupt", func(interrupt func(), over <-chan struct{}) error { interrupt(); <-over; return context.Canceled }, exitInterrupted},
+		{"internal error after the claim is stored", func(func(), <-chan struct{}) error { return status.Error(codes.Internal, "sync /state/trustd") }, exitOther},
+		{"unknown error", func(func(), <-chan struct{}) error { return errors.New("no status") }, exitOther},
+		{"lost answer", func(func(), <-chan struct{}) error { return status.Error(codes.Unavailable, "gone") }, exitConnection},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
 			f := newFake(t)
-			f.afterClaim = func(ctx context.Context) error { return c.answer(ctx, interrupt) }
+			over := make(chan struct{})
+			f.afterClaim = func() error { return c.answer(interrupt, over) }
 			address, dir := f.serve(f.chain()), t.TempDir()
 			claim := []string{"claim", address, "--code", f.code().String(), "--name", "edge"}
-			if code, said := runIn(ctx, dir, claim...); code != c.exit {
+			code, said := runIn(ctx, dir, claim...)
+			close(over)
+			if code != c.exit {
 				t.Fatalf("exit code %d, want %d: %s", code, c.exit, said)
 			}
 			if f.claimedBy() == nil {

@@ -78,7 +78,7 @@ func commands() []command {
 			{use: "show", short: "Print the YAML in force", run: call1(config.NewClient, config.Client.GetConfig, showConfig)},
 		}},
 		{use: "kubeconfig", short: "Print a kubeconfig for the cluster", long: kubeconfigLong,
-			example: "  dactyl kubeconfig > k && kubectl --kubeconfig k get nodes\n  dactyl kubeconfig --exec > ~/.kube/config",
+			example: "  dactyl kubeconfig --out k && kubectl --kubeconfig k get nodes\n  dactyl kubeconfig --exec --out ~/.kube/config",
 			flags:   kubeconfigFlags, run: showKubeconfig},
 		{use: "kube", short: "Kubernetes on the machine", sub: []command{
 			{use: "status", short: "Show the node and every component: how it is, and what it waits for",
@@ -107,7 +107,8 @@ func commands() []command {
 				example: "  dactyl etcd snapshot cluster.db\n  dactyl etcd snapshot - | age -r age1… > cluster.db.age", run: saveSnapshot},
 		}},
 		{use: "trust", short: "What the machine knows of certificates", sub: []command{
-			{use: "certs", short: "List certificates and CAs", run: query(trust.NewClient, trust.Client.ListCertificates, certificateTable)},
+			{use: "certs", short: "List certificates and CAs", run: call1(trust.NewClient, trust.Client.ListCertificates, showCertificates),
+				example: "  dactyl trust certs\n  dactyl trust certs -o wide"},
 		}},
 		{use: "cert", short: "Client certificates", sub: []command{
 			{use: "issue", short: "Issue a client certificate with a role", long: issueLong,
@@ -153,10 +154,10 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.store, "store", "", "`directory` of contexts.yaml (default $DACTYL_CONFIG or ~/.config/dactyl)")
 	f.StringVar(&a.context, "context", "", "machine by its `name` here (default $DACTYL_CONTEXT or the current one)")
 	f.StringVar(&a.address, "address", "", "another `host[:port]` for the same credentials (default $DACTYL_ADDRESS)")
-	f.StringVarP(&a.output, "output", "o", asTable, "`form` of the answer: table, json or yaml")
+	f.StringVarP(&a.output, "output", "o", asTable, "`form` of the answer: table, wide (a table with all columns), json or yaml")
 	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "how `long` an answer may take")
 	a.add(root, commands())
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{asTable, asJSON, asYAML}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{asTable, asWide, asJSON, asYAML}, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("context", a.completion(contextNames))
 	return root
 }
@@ -182,8 +183,11 @@ func (a *app) add(parent *cobra.Command, table []command) {
 
 func (a *app) runner(run func(*call) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if !slices.Contains([]string{asTable, asJSON, asYAML}, a.output) {
-			return fmt.Errorf("-o %s: want table, json or yaml", a.output)
+		if !slices.Contains([]string{asTable, asWide, asJSON, asYAML}, a.output) {
+			return fmt.Errorf("-o %s: want table, wide, json or yaml", a.output)
+		}
+		if a.output == asWide {
+			a.output, a.wide = asTable, true
 		}
 		a.started = true
 		return run(&call{a, cmd.Context(), args, cmd.Flags()})

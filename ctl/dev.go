@@ -26,7 +26,7 @@ func replaceDaemon(c *call) error {
 			return err
 		}
 		return c.show(answer, func() table {
-			return table{[]string{"NAME", "PID"}, [][]string{{name, decimal(answer.Pid)}}}
+			return table{header: []string{"NAME", "PID"}, rows: [][]string{{name, decimal(answer.Pid)}}}
 		})
 	})
 }
@@ -57,7 +57,7 @@ func restoreDaemon(c *call) error {
 			return err
 		}
 		return c.show(answer, func() table {
-			return table{[]string{"NAME", "PID"}, [][]string{{c.args[0], decimal(answer.Pid)}}}
+			return table{header: []string{"NAME", "PID"}, rows: [][]string{{c.args[0], decimal(answer.Pid)}}}
 		})
 	})
 }

@@ -44,7 +44,7 @@ type fake struct {
 	names     []string // of its server certificate
 	loseClaim bool
 	// afterClaim is called once the machine is claimed; its error is the first answer.
-	afterClaim func(context.Context) error
+	afterClaim func() error
 
 	noCluster   bool
 	readyAt     int  // the node is Ready when it is asked so often; 0: never

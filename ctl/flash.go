@@ -21,7 +21,7 @@ Everything on the disk is lost. A disk is refused, and nothing written, that is
 the running system's own, that has anything mounted, used as swap or held by LVM,
 dm-crypt or md, that is read-only or too small. A partition is refused: name the
 whole disk. --file writes a plain file instead; one that is not empty counts as a
-disk of its size.
+disk of its size. Disks are written on Linux only.
 
 --config puts a machine's YAML on the disk, to be read at its first boot.`
 
@@ -138,7 +138,7 @@ func (f *flashing) target(path string) (*flash.Target, error) {
 	if err := f.consent("Overwrite %s (%s)? Everything on it will be lost.", path, strings.Join(about, ", ")); err != nil {
 		return nil, err
 	}
-	return flash.OpenDevice(d)
+	return flash.ThisHost.OpenDevice(d)
 }
 
 func (f *flashing) fileTarget(path string) (*flash.Target, error) {

@@ -142,7 +142,7 @@ func restartComponent(c *call) error {
 			return err
 		}
 		return c.show(answer, func() table {
-			return table{[]string{"COMPONENT", "PID"}, [][]string{{c.args[0], decimal(answer.Pid)}}}
+			return table{header: []string{"COMPONENT", "PID"}, rows: [][]string{{c.args[0], decimal(answer.Pid)}}}
 		})
 	})
 }

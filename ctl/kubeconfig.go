@@ -16,6 +16,9 @@ import (
 const kubeconfigLong = `Print a kubeconfig with the rights of a cluster's admin, for kubectl and all other
 Kubernetes clients. The key is made here and never leaves this computer.
 
+With --out it is written to a file that you alone can read; a shell's "> FILE" may let
+others read the key.
+
 The certificate in it is good for --ttl; print another one then. With --exec there
 is no certificate in it: kubectl runs this command for one whenever it needs it, so
 it stays good for as long as this computer's own credentials do.`
@@ -28,6 +31,7 @@ func kubeconfigFlags(f *pflag.FlagSet) {
 	f.String("context-name", "", "`name` of cluster and context in it (default the cluster's)")
 	f.String("name", "", "the `user` that the cluster's audit log shows (default this context's)")
 	f.Duration("ttl", kubeTTL, "how `long` its certificate is valid")
+	f.String("out", "", "`file` to write it to, instead of printing it")
 	f.Bool("exec", false, "have kubectl run this command for certificates")
 }
 
@@ -182,12 +186,18 @@ func (c *call) showKubeconfig(k kubeconfig) error {
 	if err != nil {
 		return err
 	}
-	if c.output == asJSON {
-		return c.showJSON(b)
-	}
 	var out bytes.Buffer
-	if err := writeYAML(&out, b); err != nil {
+	if c.output == asJSON {
+		err = json.Indent(&out, b, "", "  ")
+		out.WriteByte('\n')
+	} else {
+		err = writeYAML(&out, b)
+	}
+	if err != nil {
 		return err
+	}
+	if file := c.flag("out"); file != "" {
+		return writeSecret(file, out.Bytes())
 	}
 	_, err = out.WriteTo(c.stdout)
 	return err

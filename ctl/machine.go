@@ -94,7 +94,7 @@ func restartDaemon(c *call) error {
 			return err
 		}
 		return c.show(answer, func() table {
-			return table{[]string{"NAME", "PID"}, [][]string{{c.args[0], decimal(answer.Pid)}}}
+			return table{header: []string{"NAME", "PID"}, rows: [][]string{{c.args[0], decimal(answer.Pid)}}}
 		})
 	})
 }

@@ -42,6 +42,7 @@ type options struct {
 	context string
 	address string
 	output  string
+	wide    bool // the table has all columns
 	timeout time.Duration
 }
 

@@ -20,6 +20,7 @@ import (
 // Forms of an answer.
 const (
 	asTable = "table"
+	asWide  = "wide" // asTable, and options.wide
 	asJSON  = "json"
 	asYAML  = "yaml"
 )
@@ -29,6 +30,19 @@ const (
 type table struct {
 	header []string
 	rows   [][]string
+	narrow int // how many columns are shown unless all are asked for; 0: all
+}
+
+// narrowed returns t without the columns that are shown in a wide table only.
+func (t table) narrowed() table {
+	if t.narrow == 0 {
+		return t
+	}
+	out := table{header: t.header[:t.narrow]}
+	for _, row := range t.rows {
+		out.add(row[:t.narrow]...)
+	}
+	return out
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
@@ -51,6 +65,9 @@ func (t *table) write(w io.Writer) error {
 func (a *app) show(answer proto.Message, people func() table) error {
 	if a.output == asTable {
 		t := people()
+		if !a.wide {
+			t = t.narrowed()
+		}
 		return t.write(a.stdout)
 	}
 	b, err := toJSON(answer)

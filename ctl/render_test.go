@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
 func TestCells(t *testing.T) {
@@ -53,4 +57,23 @@ func TestCertificateStates(t *testing.T) {
 func stateAt(life, age time.Duration) state {
 	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return stateOf(made.Add(life), life, made.Add(age))
+}
+
+// The certificates of a node, by the longest names that trustd gives, fit a terminal.
+func TestCertificatesFitATerminal(t *testing.T) {
+	answer := &trust.ListCertificatesResponse{Certificates: []*trust.Certificate{
+		{Kind: "client", Subject: "system:kube-controller-manager", NotAfterUnix: epoch, Ca: "kubernetes", Receiver: "kube-controller-manager", Serial: strings.Repeat("f", 32)},
+		{Kind: "client", Subject: "kube-apiserver-kubelet-client", Role: "dactyl:kubelet-clients", NotAfterUnix: epoch, Ca: "kubernetes", Receiver: "kube-apiserver"},
+		{Kind: "server", Subject: "kube-apiserver", NotAfterUnix: epoch, Ca: "kubernetes", Names: []string{strings.Repeat("x", 200)}, Fingerprint: strings.Repeat("e", 64)},
+	}}
+	var b bytes.Buffer
+	narrow := certificateTable(answer).narrowed()
+	if err := narrow.write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := len(strings.TrimSuffix(line, "\n")); n > 100 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
 }

@@ -425,11 +425,11 @@ func (fakeTrust) ListCertificates(context.Context, *trust.ListCertificatesReques
 	return &trust.ListCertificatesResponse{Certificates: []*trust.Certificate{
 		{Kind: "ca", Subject: "Dactyl OS CA", Ca: "os", Serial: "01", Fingerprint: "ab12", NotBeforeUnix: epoch, NotAfterUnix: epoch + 315360000},
 		{Kind: "server", Subject: "node-1", Ca: "os", Serial: "02", Fingerprint: "cd34", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Names: []string{"127.0.0.1", "localhost"}},
-		{Kind: "client", Subject: "alice", Role: "admin", Ca: "os", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400},
+		{Kind: "client", Subject: "alice", Role: "admin", Ca: "os", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Lineage: []string{"01", "03"}},
 	}}, nil
 }
 
-func (f fakeTrust) Claim(ctx context.Context, r *trust.ClaimRequest) (*trust.ClaimResponse, error) {
+func (f fakeTrust) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.ClaimResponse, error) {
 	csr, err := x509.ParseCertificateRequest(r.Csr)
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "CSR: %v", err)
@@ -445,7 +445,7 @@ func (f fakeTrust) Claim(ctx context.Context, r *trust.ClaimRequest) (*trust.Cla
 	case first && f.loseClaim:
 		return nil, status.Error(codes.Unavailable, "the daemon died while it served Claim")
 	case first && f.afterClaim != nil:
-		return nil, f.afterClaim(ctx)
+		return nil, f.afterClaim()
 	}
 	return &trust.ClaimResponse{Certificate: f.admin, Authority: f.ca.Raw, Confirm: trust.Confirm(secret, f.admin, f.ca.Raw)}, nil
 }

@@ -22,10 +22,19 @@ const (
 // maxTTL is the longest life that a machine gives a client certificate.
 const maxTTL = 365 * 24 * time.Hour
 
+// showCertificates implements "trust certs". Its first columns fit a terminal for whatever
+// trustd itself names.
+func showCertificates(c *call, r *trust.ListCertificatesResponse) error {
+	if r.ReportedTimeUnix != 0 {
+		c.note("note: certificates are counted from %s, by the clock of the computer that claimed the machine: the machine's own clock is behind, and no time server has confirmed it (dactyl time)", seconds(r.ReportedTimeUnix))
+	}
+	return c.show(r, func() table { return certificateTable(r) })
+}
+
 func certificateTable(r *trust.ListCertificatesResponse) table {
-	t := table{header: []string{"KIND", "SUBJECT", "ROLE", "NOT-BEFORE", "NOT-AFTER", "NAMES", "SERIAL", "FINGERPRINT", "CA", "RECEIVER"}}
+	t := table{header: []string{"KIND", "SUBJECT", "ROLE", "NOT-AFTER", "CA", "RECEIVER", "NOT-BEFORE", "NAMES", "SERIAL", "LINEAGE", "FINGERPRINT"}, narrow: 4}
 	for _, c := range r.Certificates {
-		t.add(c.Kind, c.Subject, c.Role, seconds(c.NotBeforeUnix), seconds(c.NotAfterUnix), list(c.Names), c.Serial, c.Fingerprint, c.Ca, c.Receiver)
+		t.add(c.Kind, c.Subject, c.Role, seconds(c.NotAfterUnix), c.Ca, c.Receiver, seconds(c.NotBeforeUnix), list(c.Names), c.Serial, list(c.Lineage), c.Fingerprint)
 	}
 	return t
 }

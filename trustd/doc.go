@@ -54,7 +54,7 @@
 //
 // # Kubernetes
 //
-// Three CAs that have nothing to do with the OS CA: an admin of the machine has no
+// Four CAs that have nothing to do with the OS CA: an admin of the machine has no
 // right in Kubernetes by that, nor the other way round. Each part finds what it needs,
 // and nothing of another's, in its folder /run/from/trustd/PART, which only trustd
 // writes and only the part's user reads. Besides the CAs of those it talks to:

@@ -8,7 +8,10 @@
 // that the image's partition table does not count in, too little room. Opening
 // it then is exclusive, so that the kernel refuses what Check could not see
 // (another mount namespace, a second disk of a btrfs) and nobody can mount it
-// while it is written. A plain file is treated as a disk of its size.
+// while it is written. What is open must still be the disk that Check has seen, by
+// its number, the kernel's sequence number of disks, size and model: a stick may have been
+// changed for another while a person was asked. A plain file is treated as a disk of its
+// size. On systems other than Linux every disk is refused.
 //
 // # What it writes
 //

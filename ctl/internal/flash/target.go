@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Target is a disk, or a file that stands for one, opened for writing.
@@ -15,19 +12,6 @@ type Target struct {
 	Disk
 	file  *os.File
 	block bool
-}
-
-// OpenDevice opens a block device that Check has found free. The kernel refuses
-// when anything else has it, and refuses everybody else until Close.
-func OpenDevice(d Disk) (*Target, error) {
-	f, err := os.OpenFile(d.Path, os.O_RDWR|os.O_EXCL|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return nil, refuse("%s is in use: the kernel does not give it to a second owner", d.Path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &Target{Disk: d, file: f, block: true}, nil
 }
 
 // CheckFile is Check for a plain file. One that exists and is not empty counts
@@ -63,7 +47,7 @@ func OpenFile(d Disk) (*Target, error) {
 // next plugging in.
 func (t *Target) Close() error {
 	if t.block {
-		_ = unix.IoctlSetInt(int(t.file.Fd()), unix.BLKRRPART, 0)
+		t.rereadTable()
 	}
 	return t.file.Close()
 }
@@ -90,12 +74,7 @@ func (t *Target) clear(image int64) error {
 
 // zero makes a range read as zeros. In a file everything does that clear left.
 func (t *Target) zero(offset, n int64) error {
-	if !t.block {
-		return nil
-	}
-	span := [2]uint64{uint64(offset), uint64(n)}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, t.file.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&span)))
-	if errno == 0 {
+	if !t.block || t.zeroBlocks(offset, n) == nil {
 		return nil
 	}
 	// Not aligned to the device's sectors, or an old kernel: write them.
@@ -107,14 +86,4 @@ func (t *Target) zero(offset, n int64) error {
 		offset += part
 	}
 	return nil
-}
-
-// forget drops what the kernel remembers of the target, so that reading asks
-// the disk.
-func (t *Target) forget() error {
-	fd := int(t.file.Fd())
-	if !t.block {
-		return os.NewSyscallError("fadvise", unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED))
-	}
-	return os.NewSyscallError("ioctl BLKFLSBUF", unix.IoctlSetInt(fd, unix.BLKFLSBUF, 0))
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -47,7 +45,7 @@ func (t *Target) Write(ctx context.Context, image *os.File, size int64, done Pro
 		offset += n
 		if waiting += n; waiting >= flushBytes {
 			waiting = 0
-			if err := unix.Fdatasync(int(t.file.Fd())); err != nil {
+			if err := t.flush(); err != nil {
 				return fmt.Errorf("flush %s: %w", t.Path, err)
 			}
 		}
@@ -98,8 +96,7 @@ func (t *Target) copy1(image *os.File, offset, size int64, buf []byte) (int64, e
 // What lies in a hole is not read: buf then has the right length only.
 func readChunk(image *os.File, offset, size int64, buf []byte) (part []byte, hole bool, err error) {
 	part = buf[:min(chunkBytes, size-offset)]
-	if next, err := unix.Seek(int(image.Fd()), offset, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) ||
-		err == nil && next >= offset+int64(len(part)) {
+	if inHole(image, offset, int64(len(part))) {
 		return part, true, nil
 	}
 	if _, err := image.ReadAt(part, offset); err != nil {

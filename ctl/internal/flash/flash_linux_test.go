@@ -72,7 +72,7 @@ func TestDeviceBecomesTheImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target, err := OpenDevice(disk)
+	target, err := ThisHost.OpenDevice(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,11 @@ func TestInterruptedDiskHasNoTable(t *testing.T) {
 	image, content := sparse(t)
 	size := int64(len(content))
 	device, _ := loop(t, 16<<20)
-	target, err := OpenDevice(Disk{Path: device, Bytes: 16 << 20})
+	disk, err := ThisHost.Check(device, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := ThisHost.OpenDevice(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +179,7 @@ func TestMountedDeviceIsRefused(t *testing.T) {
 	defer unmount()
 	_, err := ThisHost.Check(device, 1<<20)
 	wantRefusal(t, err, "is mounted on "+dir)
-	_, err = OpenDevice(Disk{Path: device, Bytes: 16 << 20})
+	_, err = ThisHost.OpenDevice(Disk{Path: device, Bytes: 16 << 20})
 	wantRefusal(t, err, "the kernel does not give it to a second owner")
 	unmount()
 	if _, err := ThisHost.Check(device, 1<<20); err != nil {
@@ -218,4 +222,38 @@ func TestOwnDiskIsRefused(t *testing.T) {
 	if !errors.As(err, &r) {
 		t.Errorf("%s: got %v, want a refusal", device, err)
 	}
+}
+
+// The path names another disk by the time it is opened: nothing is written to that one.
+func TestAnotherDiskIsRefused(t *testing.T) {
+	one, _ := loop(t, 4<<20)
+	other, backing := loop(t, 4<<20)
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.Symlink(one, path); err != nil {
+		t.Fatal(err)
+	}
+	d, err := ThisHost.Check(path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(path), os.Symlink(other, path)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(backing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ThisHost.OpenDevice(d)
+	wantRefusal(t, err, "is another disk than a moment ago")
+	if after, err := os.ReadFile(backing); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the other disk has changed: %v", err)
+	}
+	if err := errors.Join(os.Remove(path), os.Symlink(one, path)); err != nil {
+		t.Fatal(err)
+	}
+	target, err := ThisHost.OpenDevice(d)
+	if err != nil {
+		t.Fatalf("the disk itself: %v", err)
+	}
+	target.Close()
 }

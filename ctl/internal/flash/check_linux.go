@@ -13,17 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sectorSize is what the partition table of an image counts in, and the kernel
-// in sysfs, whatever the disk's own sectors are.
-const sectorSize = 512
-
-// Refused is a reason not to write; nothing has been written.
-type Refused struct{ Reason string }
-
-func (r *Refused) Error() string { return r.Reason }
-
-func refuse(format string, a ...any) error { return &Refused{fmt.Sprintf(format, a...)} }
-
 // Host is where the kernel tells of its devices; tests have one of their own.
 type Host struct {
 	Sys  string // mount point of sysfs
@@ -32,15 +21,6 @@ type Host struct {
 
 // ThisHost is the computer that this program runs on.
 var ThisHost = Host{Sys: "/sys", Proc: "/proc"}
-
-// Disk is what there is to say of a target before it is overwritten.
-type Disk struct {
-	Path      string
-	Name      string // kernel's; empty for a file
-	Model     string
-	Removable bool
-	Bytes     int64
-}
 
 // Check returns what path is, or why an image of so many bytes must not be
 // written to it: then the error is a *Refused.
@@ -61,6 +41,17 @@ func (h Host) Check(path string, image int64) (Disk, error) {
 // devno is the number of a block device.
 type devno struct{ major, minor uint32 }
 
+func describe(path, dir string, number devno) Disk {
+	return Disk{
+		Path:      path,
+		Name:      filepath.Base(dir),
+		Model:     strings.TrimSpace(word(dir, "device/vendor") + " " + word(dir, "device/model")),
+		Removable: word(dir, "removable") == "1",
+		Bytes:     number64(dir, "size") * sectorSize,
+		identity:  strings.TrimSpace(number.String() + " " + word(dir, "diskseq")), // since Linux 5.15
+	}
+}
+
 func (d devno) String() string { return fmt.Sprintf("%d:%d", d.major, d.minor) }
 
 func (h Host) checkDevice(path string, number devno, image int64) (Disk, error) {
@@ -68,13 +59,7 @@ func (h Host) checkDevice(path string, number devno, image int64) (Disk, error) 
 	if err != nil {
 		return Disk{}, fmt.Errorf("look up %s: %w", path, err)
 	}
-	d := Disk{
-		Path:      path,
-		Name:      filepath.Base(dir),
-		Model:     strings.TrimSpace(word(dir, "device/vendor") + " " + word(dir, "device/model")),
-		Removable: word(dir, "removable") == "1",
-		Bytes:     number64(dir, "size") * sectorSize,
-	}
+	d := describe(path, dir, number)
 	if exists(dir, "partition") {
 		return d, refuse("%s is a partition of %s: name the whole disk", path, filepath.Base(filepath.Dir(dir)))
 	}
@@ -88,13 +73,6 @@ func (h Host) checkDevice(path string, number devno, image int64) (Disk, error) 
 		return d, refuse("%s has sectors of %d bytes; the image's partition table counts in %d", path, n, sectorSize)
 	}
 	return d, d.checkRoom(image)
-}
-
-func (d Disk) checkRoom(image int64) error {
-	if d.Bytes < image {
-		return refuse("%s is too small: it has %d bytes, the image %d", d.Path, d.Bytes, image)
-	}
-	return nil
 }
 
 // checkUse refuses a disk of which any part is in use.

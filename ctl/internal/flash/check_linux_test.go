@@ -115,3 +115,28 @@ func (c *computer) must(err error) {
 		c.t.Fatal(err)
 	}
 }
+
+// A disk is another one when any of what Check has seen differs, also where the next stick
+// gets the number of the last: the kernel counts the disks that are plugged in.
+func TestSameDisk(t *testing.T) {
+	c := newComputer(t)
+	c.tell("disk sdb 8:16 1048576 diskseq=12 device/model=Stick removable=1\ndisk sdc 8:32 1048576 diskseq=13 device/model=Stick removable=1")
+	number := devno{8, 16}
+	d := describe("/dev/sdb", c.dirs["sdb"], number)
+	if !c.host.is(d, number) {
+		t.Fatal("a disk is not itself")
+	}
+	if c.host.is(d, devno{8, 32}) || c.host.is(d, devno{8, 48}) {
+		t.Error("another number is the same disk")
+	}
+	for file, content := range map[string]string{"diskseq": "14", "device/model": "Other", "size": "4096", "removable": "0"} {
+		path := filepath.Join(c.dirs["sdb"], file)
+		before, err := os.ReadFile(path)
+		c.must(err)
+		c.write(path, content)
+		if c.host.is(d, number) {
+			t.Errorf("another %s is the same disk", file)
+		}
+		c.write(path, string(before))
+	}
+}
