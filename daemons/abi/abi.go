@@ -162,7 +162,7 @@ type Spec struct {
 	Daemon
 	Mode        Mode         `json:"mode"`
 	Version     string       `json:"version"`
-	Epoch       int64        `json:"epoch"` // System.Epoch
+	Epoch       int64        `json:"epoch"`                 // System.Epoch
 	Descriptors []Descriptor `json:"descriptors,omitempty"` // FirstFD and up, in order
 }
 
