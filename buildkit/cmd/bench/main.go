@@ -31,6 +31,7 @@ var figures = []struct {
 	{"memory", memory},
 	{"ready", readiness},
 	{"node", node},
+	{"resume", resumes},
 	{"idle", idle},
 	{"kill", kills},
 	{"gateway", gateway},

@@ -16,6 +16,7 @@ type boot struct {
 	m      *vm.Machine
 	dir    string
 	begin  time.Time
+	stages []stage
 	dactyl dactyl
 	kube   kubectl
 }
@@ -25,11 +26,14 @@ func (b *boot) done(format string, a ...any) {
 	fmt.Printf("%5.1f s  %s\n", time.Since(b.begin).Seconds(), fmt.Sprintf(format, a...))
 }
 
+// stage is a part of the way.
+type stage func(context.Context) error
+
 // bringUp goes through the stages.
 func (b *boot) bringUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
-	for _, stage := range []func(context.Context) error{b.console, b.claim, b.node, b.credentials, b.pod} {
+	for _, stage := range b.stages {
 		if err := stage(ctx); err != nil {
 			return err
 		}
@@ -67,6 +71,15 @@ func (b *boot) claim(ctx context.Context) error {
 	}
 	b.done("claimed with the code on its console")
 	return nil
+}
+
+// addContext gives the dactyl command the credentials of a restored machine's admin.
+func (b *boot) addContext(ctx context.Context, admin vm.Identity) error {
+	if err := admin.WriteFiles(b.dir); err != nil {
+		return err
+	}
+	_, err := b.dactyl.output(ctx, "context", "add", "machine", "--from", b.dir, "--address", b.dactyl.address)
+	return err
 }
 
 // node follows Kubernetes' components until the node is Ready.

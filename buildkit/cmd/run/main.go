@@ -34,6 +34,7 @@ type options struct {
 	mode    string
 	config  string // file
 	keep    bool
+	resume  bool
 	once    bool
 	verbose bool
 }
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&o.mode, "mode", "dev", "image `mode`: production, dev or test")
 	flag.StringVar(&o.config, "config", "", "`cluster.yaml` for the stick (default one with \"kubernetes: {}\")")
 	flag.BoolVar(&o.keep, "keep", false, "go on with the disk of the last run instead of a fresh stick")
+	flag.BoolVar(&o.resume, "resume", false, "go on from a snapshot of a Ready node, which is made if this image has none; its clock is up to 12 hours late")
 	flag.BoolVar(&o.once, "once", false, "power off as soon as the pod has run")
 	flag.BoolVar(&o.verbose, "v", false, "show the machine's serial line")
 	flag.Parse()
@@ -67,6 +69,9 @@ func run(ctx context.Context, o options) error {
 	if err := report.Close(err); err != nil {
 		return err
 	}
+	if o.resume && o.keep {
+		return errors.New("-resume and -keep: a snapshot has its own disk")
+	}
 	dir := filepath.Join(system.Dir(o.mode), "machine")
 	if !o.keep {
 		if err := os.RemoveAll(dir); err != nil {
@@ -76,16 +81,14 @@ func run(ctx context.Context, o options) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	// QEMU outlives the first Ctrl-C: the machine is asked to power off by itself.
-	m, err := vm.Start(context.WithoutCancel(ctx), vm.Config{Image: image, Dir: dir, MemoryMiB: 2048, CPUs: 2, YAML: yaml})
+	b, err := o.powerOn(ctx, vm.Config{Image: image, Dir: dir, MemoryMiB: 2048, CPUs: 2, YAML: yaml})
 	if err != nil {
 		return err
 	}
-	defer m.Kill()
+	defer b.m.Kill()
 	if o.verbose {
-		m.Serial.Echo(os.Stderr)
+		b.m.Serial.Echo(os.Stderr)
 	}
-	b := boot{m: m, dir: dir, begin: time.Now(), dactyl: dactyl{address: m.API, config: filepath.Join(dir, "config")}}
 	if err := b.bringUp(ctx); err != nil {
 		return errors.Join(err, b.powerOff())
 	}
@@ -93,10 +96,34 @@ func run(ctx context.Context, o options) error {
 		b.hints()
 		select {
 		case <-ctx.Done():
-		case <-ended(m):
+		case <-ended(b.m):
 		}
 	}
 	return b.powerOff()
+}
+
+// powerOn starts the machine. QEMU outlives the first Ctrl-C: the machine is asked to power
+// off by itself.
+func (o options) powerOn(ctx context.Context, c vm.Config) (*boot, error) {
+	b := &boot{dir: c.Dir, begin: time.Now(), dactyl: dactyl{config: filepath.Join(c.Dir, "config")}}
+	var err error
+	if !o.resume {
+		b.stages = []stage{b.console, b.claim, b.node, b.credentials, b.pod}
+		if b.m, err = vm.Start(context.WithoutCancel(ctx), c); err == nil {
+			b.dactyl.address = b.m.API
+		}
+		return b, err
+	}
+	m, admin, err := vm.Resume(ctx, context.WithoutCancel(ctx), ".", c, b.done)
+	if err != nil {
+		return nil, err
+	}
+	b.m, b.dactyl.address, b.stages = m, m.API, []stage{b.node, b.credentials, b.pod}
+	if err := b.addContext(ctx, admin); err != nil {
+		m.Kill()
+		return nil, err
+	}
+	return b, nil
 }
 
 // yaml is what the machine is told to be.
