@@ -67,6 +67,13 @@ func (p *peer) startPod(namespace, name, image, grace string, args ...string) {
 	if _, err := kubelet.StartContainer(ctx, &criapi.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
 		p.t.Fatal(err)
 	}
+	p.until(name+" is ready", func() error {
+		text, err := os.ReadFile(filepath.Join(p.dir, name+".log"))
+		if err == nil && !bytes.Contains(text, []byte("ready")) {
+			err = fmt.Errorf("its log is %q", text)
+		}
+		return err
+	})
 }
 
 // Pods of a real containerd: from loaded images, without a registry, and ended in

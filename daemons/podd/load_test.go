@@ -423,7 +423,7 @@ func TestNamesAreTakenBack(t *testing.T) {
 	}
 	before := p.inventory()
 	// The second image's id is not what the kubelet will find under its name.
-	l := loading{c: p.c}
+	l := loading{c: p.c, replace: true}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	leased, end, err := p.c.lease(ctx)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 func main() {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM)
+	fmt.Println("ready") // before this, SIGTERM ends it whatever it was told
 	<-asked
 	if len(os.Args) > 1 && os.Args[1] == "deaf" {
 		<-asked
