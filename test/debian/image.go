@@ -104,11 +104,10 @@ func (a App) furnish(root string) error {
 		return err
 	}
 	files := map[string]string{
-		"/etc/passwd":        "root:x:0:0:root:/root:/bin/sh\n" + strings.Join(a.Users, "\n") + "\n",
+		"/etc/passwd":        "root:x:0:0:root:/:/bin/sh\n" + strings.Join(a.Users, "\n") + "\n",
 		"/etc/group":         groups(a.Users),
 		"/etc/shadow":        "root:*:::::::\n",
 		"/tmp/.keep":         "",
-		"/root/.keep":        "",
 		"/var/log/.keep":     "",
 		"/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 		entrypoint:           a.Script,
