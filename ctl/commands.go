@@ -66,6 +66,7 @@ func commands() []command {
 			{use: "addresses", short: "List addresses", run: query(network.NewClient, network.Client.ListAddresses, addressTable)},
 			{use: "routes", short: "List the main routing table", run: query(network.NewClient, network.Client.ListRoutes, routeTable)},
 			{use: "resolvers", short: "List name servers", run: query(network.NewClient, network.Client.ListResolvers, resolverTable)},
+			{use: "time-servers", short: "List the time servers that DHCP named", run: query(network.NewClient, network.Client.ListTimeServers, timeServerTable)},
 		}},
 		{use: "storage", short: "Disks, partitions, volumes", sub: []command{
 			{use: "disks", short: "List disks", run: query(storage.NewClient, storage.Client.ListDisks, diskTable)},

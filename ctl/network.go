@@ -41,3 +41,11 @@ func resolverTable(r *network.ListResolversResponse) table {
 	}
 	return t
 }
+
+func timeServerTable(r *network.ListTimeServersResponse) table {
+	t := table{header: []string{"ADDRESS"}}
+	for _, a := range r.Addresses {
+		t.add(a)
+	}
+	return t
+}

@@ -208,6 +208,10 @@ func (fakeNetwork) ListResolvers(context.Context, *network.ListResolversRequest)
 	return &network.ListResolversResponse{Addresses: []string{"10.0.2.3"}}, nil
 }
 
+func (fakeNetwork) ListTimeServers(context.Context, *network.ListTimeServersRequest) (*network.ListTimeServersResponse, error) {
+	return &network.ListTimeServersResponse{Addresses: []string{"10.0.2.4"}}, nil
+}
+
 type fakeStorage struct{}
 
 func (fakeStorage) ListDisks(context.Context, *storage.ListDisksRequest) (*storage.ListDisksResponse, error) {

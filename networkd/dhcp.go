@@ -52,6 +52,8 @@ type answer struct {
 	server      netip.Addr
 	hops        []hop
 	nameservers []netip.Addr
+	timeServers []netip.Addr
+	mtu         int
 	lease       time.Duration
 	renew       time.Duration
 	rebind      time.Duration
@@ -69,6 +71,8 @@ type lease struct {
 	server        netip.Addr // invalid when it was adopted
 	hops          []hop
 	nameservers   []netip.Addr
+	timeServers   []netip.Addr
+	mtu           int // 0: the server did not say
 	renew, rebind time.Time
 	until         time.Time
 }
@@ -230,9 +234,12 @@ func (c *client) request(now time.Time) request {
 	return r
 }
 
-// receive takes an answer, if it is one to what was asked.
+// receive takes an answer, if it is one to what was asked, by the server that was asked.
 func (c *client) receive(now time.Time, a answer) []request {
 	if !c.waiting() || a.xid != c.xid || a.mac != c.mac {
+		return nil
+	}
+	if asked := c.asked(); asked.IsValid() && a.server != asked {
 		return nil
 	}
 	switch {
@@ -248,6 +255,17 @@ func (c *client) receive(now time.Time, a answer) []request {
 	return nil
 }
 
+// asked is the server whose answer is due; invalid while any server may answer.
+func (c *client) asked() netip.Addr {
+	switch c.state {
+	case requesting:
+		return c.taken.server
+	case renewing:
+		return c.lease.server
+	}
+	return netip.Addr{}
+}
+
 // usable refuses addresses that no host can have, and servers that cannot be named.
 func (a answer) usable() bool {
 	ip := a.address.Addr()
@@ -255,7 +273,7 @@ func (a answer) usable() bool {
 }
 
 func (c *client) bind(now time.Time, a answer) {
-	l := &lease{address: a.address, server: a.server, hops: a.hops, nameservers: a.nameservers}
+	l := &lease{address: a.address, server: a.server, hops: a.hops, nameservers: a.nameservers, timeServers: a.timeServers, mtu: a.mtu}
 	if a.lease != forever {
 		d := a.lease
 		if d == 0 {

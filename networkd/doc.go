@@ -15,7 +15,10 @@
 //
 // Every physical Ethernet link is put up. Without interfaces in the configuration
 // each of them gets DHCP; with interfaces only those listed get addresses, and a link of
-// any kind can be listed. Links that appear later are treated the same. What others
+// any kind can be listed. Links that appear later are treated the same, except USB
+// devices: one that appears more than two minutes after the start is left down unless it
+// is listed, so that nobody gets the machine's routes by plugging a stick in. A card that
+// was there at boot may be unplugged and come back. The mark of such a card is its group. What others
 // made (CNI's bridges, pods' addresses, routes of other origins) is never touched:
 // networkd changes and removes only what carries its mark. The mark is the protocol
 // number in the kernel's own table, of routes (RTPROT_DHCP, RTPROT_STATIC) and of
@@ -36,7 +39,13 @@
 // lease is confirmed (INIT-REBOOT) when networkd starts and when a carrier comes
 // back; until a server answers, and if none does until the lease ends, the address
 // stays. Renewals go to the server by unicast; only broadcasts are sent as raw frames.
-// The raw socket listens only while an answer is due.
+// The raw socket listens only while an answer is due. An offer is confirmed, and a lease
+// renewed, by the server that gave it and no other.
+//
+// Of a lease networkd takes the address, routes, name servers, time servers (option 42,
+// for timed) and the MTU (option 26, unless the configuration has one). Of two routes to
+// one destination the first counts. A route to addresses of pods, of Services or of the
+// machine itself is left out, and so is an MTU that the link cannot have; the log says so.
 //
 // # The packet filter
 //
@@ -83,6 +92,6 @@
 //
 // # Who calls it
 //
-// The outside through the gateway; timed (ListResolvers), trustd and consoled
+// The outside through the gateway; timed (ListResolvers, ListTimeServers), trustd and consoled
 // (ListAddresses). It calls configd (GetNetwork) and PID 1 (SetHostname).
 package main

@@ -31,13 +31,21 @@ type engine struct {
 	clients  map[linkIndex]*client
 	lost     map[linkIndex]time.Time // since when a link has had no carrier
 
+	macs  map[mac]bool      // of USB links that were there at boot
+	mtus  map[linkIndex]int // of links before others replaced them
+	said  map[string]bool   // texts of notes
+	notes []action          // not in the log yet
+
 	hostname  string // as last set
 	derived   string // for want of a configured one
 	listening bool
 }
 
 func newEngine(random func() uint32) *engine {
-	return &engine{random: random, clients: map[linkIndex]*client{}, lost: map[linkIndex]time.Time{}}
+	return &engine{
+		random: random, clients: map[linkIndex]*client{}, lost: map[linkIndex]time.Time{},
+		macs: map[mac]bool{}, mtus: map[linkIndex]int{}, said: map[string]bool{},
+	}
 }
 
 // configure takes new settings. Those assumed never replace those that were said.
@@ -63,6 +71,33 @@ func (e *engine) receive(now time.Time, on linkIndex, a answer) []action {
 	}
 	return e.settle(now, sends(on, c.receive(now, a)))
 }
+
+// say writes to the log, each text once.
+func (e *engine) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !e.said[text] {
+		e.said[text] = true
+		e.notes = append(e.notes, note{text})
+	}
+}
+
+// isInside says that p is part of what is inside the machine. A larger network, such as
+// the default route, leaves the way there as it is.
+func (e *engine) isInside(p netip.Prefix) bool {
+	within := func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) }
+	return within(self) || within(hosts) || e.settings != nil && slices.ContainsFunc(e.settings.inside, within)
+}
+
+// hosts are the addresses of the loopback link.
+var hosts = netip.MustParsePrefix("127.0.0.0/8")
+
+// minMTU is what every host must take (RFC 791), with room for a pod's headers.
+const minMTU = 576
+
+// takes says whether the link can have this MTU.
+func (l link) takes(mtu int) bool { return mtu >= minMTU && mtu <= l.largest() }
+
+func (l link) largest() int { return cmp.Or(l.maxMTU, 1<<16-1) }
 
 // tick does what is due by now.
 func (e *engine) tick(now time.Time) []action { return e.settle(now, nil) }
@@ -108,6 +143,21 @@ func (e *engine) resolvers() []netip.Addr {
 	return all
 }
 
+// timeServers are those of all leases in the order of their links.
+func (e *engine) timeServers() []netip.Addr {
+	var all []netip.Addr
+	for _, l := range e.seen.links {
+		if c := e.clients[l.index]; c != nil && c.lease != nil {
+			for _, a := range c.lease.timeServers {
+				if !slices.Contains(all, a) {
+					all = append(all, a)
+				}
+			}
+		}
+	}
+	return all
+}
+
 // settle brings everything to where it should be; first are actions that are due
 // already.
 func (e *engine) settle(now time.Time, first []action) []action {
@@ -116,7 +166,8 @@ func (e *engine) settle(now time.Time, first []action) []action {
 	for _, l := range e.seen.links {
 		links = append(links, e.settleLink(now, l)...)
 	}
-	out := slices.Concat(e.settleFilter(), e.name(), first, links)
+	out := slices.Concat(e.settleFilter(), e.name(), e.notes, first, links)
+	e.notes = nil
 	// Listening begins before the first question and ends after the last answer.
 	due := slices.ContainsFunc(e.seen.links, func(l link) bool {
 		c := e.clients[l.index]
@@ -148,6 +199,11 @@ func (e *engine) forget() {
 			delete(e.lost, i)
 		}
 	}
+	for i := range e.mtus {
+		if !there[i] {
+			delete(e.mtus, i)
+		}
+	}
 }
 
 // name gives the machine its name: the configuration's, or one from the first
@@ -157,7 +213,7 @@ func (e *engine) name() []action {
 		return nil
 	}
 	if e.derived == "" {
-		e.derived = derivedName(e.seen.links)
+		e.derived = derivedName(slices.DeleteFunc(slices.Clone(e.seen.links), func(l link) bool { return !e.wanted(l) }))
 	}
 	want := cmp.Or(e.settings.hostname, e.derived)
 	if want == "" || want == e.hostname {
@@ -182,8 +238,8 @@ func derivedName(links []link) string {
 // settleLink brings one link to where it should be.
 func (e *engine) settleLink(now time.Time, l link) []action {
 	cfg, managed := e.configOf(l)
-	var out []action
-	if !l.up && (managed || l.kind == physical || l.kind == loopback) {
+	out := e.settleUSB(l)
+	if !l.up && (managed || l.kind == physical && e.wanted(l) || l.kind == loopback) {
 		out = append(out, setUp{l})
 	}
 	if l.kind == loopback {
@@ -195,6 +251,7 @@ func (e *engine) settleLink(now time.Time, l link) []action {
 	}
 	e.noteCarrier(now, l)
 	out = append(out, e.settleClient(now, l, cfg.dhcp)...)
+	out = append(out, e.settleMTU(l, cfg)...)
 	want := e.want(now, l, cfg)
 	return append(out, e.difference(l.index, want)...)
 }
@@ -224,13 +281,72 @@ func (e *engine) configOf(l link) (iface, bool) {
 			return i, true
 		}
 	}
-	if l.kind != physical {
+	if l.kind != physical || !e.wanted(l) {
 		return iface{}, false
 	}
 	if e.settings.assumed && e.has(l.index, fromConfig) {
 		return iface{}, false
 	}
 	return iface{name: l.name, dhcp: len(e.settings.interfaces) == 0}, true
+}
+
+// bootTime is how long USB takes at most to find the machine's network cards.
+const bootTime = 2 * time.Minute
+
+// atBoot is networkd's mark on USB links that were there at boot: their group. It
+// survives networkd.
+const atBoot = 0xdac7
+
+// wanted says whether a link is one of the machine's by itself. Whoever plugs a USB
+// stick in that says it is a network card must not get the machine's routes and names so.
+// The card may be unplugged and come back: it is known by its address.
+func (e *engine) wanted(l link) bool {
+	if !l.usb || l.group == atBoot || e.seen.uptime < bootTime {
+		return true
+	}
+	return e.macs[l.mac] && !slices.ContainsFunc(e.seen.links, func(o link) bool { return o.index != l.index && o.mac == l.mac })
+}
+
+// settleUSB marks a USB link that was there at boot, and says once of another that it is
+// not configured.
+func (e *engine) settleUSB(l link) []action {
+	if !l.usb || l.kind != physical {
+		return nil
+	}
+	if e.wanted(l) {
+		e.macs[l.mac] = true
+		if l.group == 0 {
+			return []action{setGroup{l, atBoot}}
+		}
+		return nil
+	}
+	if _, managed := e.configOf(l); !managed && e.settings != nil {
+		e.say("link %s (%s) is a USB device that was not there at boot: it is not configured unless network.interfaces lists it", l.name, l.mac)
+	}
+	return nil
+}
+
+// settleMTU gives the link the configuration's MTU, else DHCP's, else the one that it had
+// before DHCP's.
+func (e *engine) settleMTU(l link, cfg iface) []action {
+	want := cfg.mtu
+	if want == 0 && e.clients[l.index] != nil && e.clients[l.index].lease != nil {
+		want = e.clients[l.index].lease.mtu
+	}
+	if want == 0 {
+		want = e.mtus[l.index]
+		delete(e.mtus, l.index)
+	} else if _, known := e.mtus[l.index]; !known {
+		e.mtus[l.index] = l.mtu
+	}
+	if want != 0 && !l.takes(want) {
+		e.say("the MTU %d is not taken: want %d to %d on %s", want, minMTU, l.largest(), l.name)
+		return nil
+	}
+	if want == 0 || want == l.mtu {
+		return nil
+	}
+	return []action{setMTU{l, want}}
 }
 
 func (e *engine) has(on linkIndex, o origin) bool {
@@ -310,7 +426,7 @@ func (e *engine) want(now time.Time, l link, cfg iface) snapshot {
 		hops = append(hops, hop{everything, cfg.gateway})
 	}
 	if c := e.clients[l.index]; c != nil && c.lease != nil {
-		from, hops = fromDHCP, c.lease.hops
+		from, hops = fromDHCP, e.allowed(c.lease)
 		w.addresses = append(w.addresses, address{link: l.index, prefix: c.lease.address, origin: fromDHCP, until: c.lease.until})
 	}
 	if since, lost := e.lost[l.index]; lost && !now.Before(since.Add(carrierGrace)) {
@@ -320,6 +436,22 @@ func (e *engine) want(now time.Time, l link, cfg iface) snapshot {
 		w.routes = append(w.routes, routeOf(l.index, h, from, w.addresses))
 	}
 	return w
+}
+
+// allowed are a lease's routes without those that a server may not say. Of two to one
+// destination the first counts: the kernel has one of a metric.
+func (e *engine) allowed(l *lease) []hop {
+	var hops []hop
+	for _, h := range l.hops {
+		if e.isInside(h.destination) {
+			e.say("the route to %s of DHCP server %s is not taken: pods, Services or this machine have these addresses", h.destination, l.server)
+			continue
+		}
+		if !slices.ContainsFunc(hops, func(o hop) bool { return o.destination == h.destination }) {
+			hops = append(hops, h)
+		}
+	}
+	return hops
 }
 
 // routeOf makes a route of a hop. An IPv4 route names its source, so that the kernel

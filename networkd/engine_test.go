@@ -22,14 +22,15 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //
 // Events:
 //
-//	config [hostname=H] [dns=A,B] [inside=NETWORK,NETWORK] [LINK=dhcp|none|ADDRESS,ADDRESS[,via=GATEWAY]]… [assumed]
-//	link INDEX NAME KIND [down] [nocarrier]      a link appears, or changes
+//	config [hostname=H] [dns=A,B] [inside=NETWORK,NETWORK] [LINK=dhcp|none|ADDRESS,ADDRESS[,via=GATEWAY][,mtu=N]]… [assumed]
+//	link INDEX NAME KIND [down] [nocarrier] [usb] [mac=N]    a link appears, or changes
 //	gone NAME
 //	has NAME ADDRESS ORIGIN [for TIME]           the kernel has an address already
 //	has NAME default via GATEWAY ORIGIN          and a route
 //	loses NAME ADDRESS                           somebody deletes an address
-//	offer|ack|nak NAME [ADDRESS] from SERVER [lease=T] [router=A] [dns=A,B]
+//	offer|ack|nak NAME [ADDRESS] from SERVER [lease=T] [router=A] [route=NETWORK:A] [dns=A,B] [ntp=A,B] [mtu=N]
 //	resolvers                                    shows the name servers
+//	timeservers                                  shows DHCP's time servers
 //	wait                                         nothing; time goes on
 //	restart                                      a new process, which knows nothing
 //	look                                         the engine is shown the kernel
@@ -155,6 +156,7 @@ func (s *story) kernelNow() snapshot {
 	s.kernel.addresses = slices.DeleteFunc(s.kernel.addresses, func(a address) bool {
 		return !a.until.IsZero() && !s.now.Before(a.until)
 	})
+	s.kernel.uptime = s.now.Sub(s.start)
 	return s.kernel.clone()
 }
 
@@ -164,6 +166,12 @@ func (k *snapshot) obey(a action) {
 	case setUp:
 		n := slices.IndexFunc(k.links, func(l link) bool { return l.index == a.link.index })
 		k.links[n].up = true
+	case setGroup:
+		n := slices.IndexFunc(k.links, func(l link) bool { return l.index == a.link.index })
+		k.links[n].group = a.group
+	case setMTU:
+		n := slices.IndexFunc(k.links, func(l link) bool { return l.index == a.link.index })
+		k.links[n].mtu = a.mtu
 	case setAddress:
 		k.addresses = slices.DeleteFunc(k.addresses, func(b address) bool { return b.link == a.address.link && b.prefix == a.address.prefix })
 		k.addresses = append(k.addresses, a.address)
@@ -181,7 +189,7 @@ func (k *snapshot) obey(a action) {
 }
 
 func (k *snapshot) clone() snapshot {
-	return snapshot{slices.Clone(k.links), slices.Clone(k.addresses), slices.Clone(k.routes), k.filter}
+	return snapshot{slices.Clone(k.links), slices.Clone(k.addresses), slices.Clone(k.routes), k.uptime, k.filter}
 }
 
 func (s *story) named(name string) *link {
@@ -232,6 +240,8 @@ func (s *story) event(words []string) {
 		s.act(func(e *engine, now time.Time) []action { return e.receive(now, on, a) }, "")
 	case "resolvers":
 		fmt.Fprintf(&s.out, "        -> %v\n", s.engine.resolvers())
+	case "timeservers":
+		fmt.Fprintf(&s.out, "        -> %v\n", s.engine.timeServers())
 	case "wait":
 	case "restart":
 		s.restart()
@@ -252,6 +262,17 @@ func (s *story) appear(words []string) {
 	l := link{index: linkIndex(index), name: linkName(words[1]), kind: words[2], mac: mac{0x52, 0x54, 0, 0, 0, byte(index)}}
 	l.up = !slices.Contains(words, "down")
 	l.carrier = !slices.Contains(words, "nocarrier")
+	l.usb, l.mtu, l.maxMTU = slices.Contains(words, "usb"), 1500, 9000
+	for _, o := range s.kernel.links {
+		if o.index == l.index {
+			l.group, l.mtu = o.group, o.mtu
+		}
+	}
+	for _, w := range words {
+		if n, ok := strings.CutPrefix(w, "mac="); ok {
+			l.mac[5] = n[0] - '0'
+		}
+	}
 	s.kernel.links = slices.DeleteFunc(s.kernel.links, func(o link) bool { return o.index == l.index })
 	s.kernel.links = append(s.kernel.links, l)
 	slices.SortFunc(s.kernel.links, func(a, b link) int { return int(a.index - b.index) })
@@ -301,6 +322,10 @@ func ifaceOf(name, value string) iface {
 	for part := range strings.SplitSeq(value, ",") {
 		if via, ok := strings.CutPrefix(part, "via="); ok {
 			i.gateway = netip.MustParseAddr(via)
+		} else if mtu, ok := strings.CutPrefix(part, "mtu="); ok {
+			i.mtu, _ = strconv.Atoi(mtu)
+		} else if part == "dhcp" {
+			i.dhcp = true
 		} else {
 			i.addresses = append(i.addresses, netip.MustParsePrefix(part))
 		}
@@ -328,8 +353,19 @@ func (s *story) answer(kind string, words []string) answer {
 			}
 		case "router":
 			a.hops = []hop{{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr(value)}}
+		case "route":
+			to, via, _ := strings.Cut(value, ":")
+			a.hops = append(a.hops, hop{netip.MustParsePrefix(to), netip.MustParseAddr(via)})
 		case "dns":
 			a.nameservers = addrs(value)
+		case "ntp":
+			a.timeServers = addrs(value)
+		case "mtu":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				s.Fatal(err)
+			}
+			a.mtu = n
 		case "xid":
 			a.xid = 7
 		case "from":

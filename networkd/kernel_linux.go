@@ -21,6 +21,8 @@ type kernel interface {
 	changed(context.Context) error
 
 	setUp(link) error
+	setGroup(link, uint32) error
+	setMTU(link, int) error
 	setAddress(a address, now time.Time) error
 	deleteAddress(address) error
 	setRoute(route) error
@@ -129,6 +131,11 @@ func (k *linux) observe(now time.Time) (snapshot, error) {
 	s.addresses = decodeAll(addresses, func(b []byte) (address, bool) { return decodeAddress(b, now) })
 	s.routes = decodeAll(routes, decodeRoute)
 	s.filter = k.filter.inForce()
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return s, fmt.Errorf("read the time since boot: %w", err)
+	}
+	s.uptime = time.Duration(up.Nano())
 	slices.SortStableFunc(s.links, func(a, b link) int { return int(a.index - b.index) })
 	slices.SortStableFunc(s.addresses, func(a, b address) int { return int(a.link - b.link) })
 	return s, nil
@@ -174,6 +181,12 @@ func decodeLink(b []byte) (link, bool) {
 			copy(l.mac[:], d.Bytes())
 		case unix.IFLA_MTU:
 			l.mtu = int(d.Uint32())
+		case unix.IFLA_MAX_MTU:
+			l.maxMTU = int(d.Uint32())
+		case unix.IFLA_PARENT_DEV_BUS_NAME:
+			l.usb = d.String() == "usb"
+		case unix.IFLA_GROUP:
+			l.group = d.Uint32()
 		case unix.IFLA_CARRIER:
 			l.carrier = d.Uint8() != 0
 		case unix.IFLA_STATS64:
@@ -323,6 +336,26 @@ func (k *linux) setUp(l link) error {
 		return fmt.Errorf("set link %s up: %w", l.name, err)
 	}
 	return nil
+}
+
+func (k *linux) setGroup(l link, group uint32) error {
+	if err := k.setLink(l, unix.IFLA_GROUP, group); err != nil {
+		return fmt.Errorf("mark link %s: %w", l.name, err)
+	}
+	return nil
+}
+
+func (k *linux) setMTU(l link, mtu int) error {
+	if err := k.setLink(l, unix.IFLA_MTU, uint32(mtu)); err != nil {
+		return fmt.Errorf("set the MTU of link %s to %d: %w", l.name, mtu, err)
+	}
+	return nil
+}
+
+func (k *linux) setLink(l link, attribute uint16, value uint32) error {
+	h := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(h[4:], uint32(l.index))
+	return k.order(unix.RTM_NEWLINK, 0, h, func(e *netlink.AttributeEncoder) { e.Uint32(attribute, value) })
 }
 
 func (k *linux) setAddress(a address, now time.Time) error {

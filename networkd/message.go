@@ -12,6 +12,7 @@ import (
 var options = []dhcpv4.OptionCode{
 	dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer,
 	dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue,
+	dhcpv4.OptionInterfaceMTU, dhcpv4.OptionNTPServers,
 }
 
 // encode writes a request as RFC 2131 has it.
@@ -68,6 +69,8 @@ func decode(b []byte) (answer, error) {
 		server:      addrOf(m.ServerIdentifier()),
 		hops:        hopsIn(m),
 		nameservers: addrsOf(m.DNS()),
+		timeServers: addrsOf(m.NTPServers()),
+		mtu:         mtuIn(m),
 		lease:       m.IPAddressLeaseTime(0),
 		renew:       m.IPAddressRenewalTime(0),
 		rebind:      m.IPAddressRebindingTime(0),
@@ -82,6 +85,15 @@ func addressIn(m *dhcpv4.DHCPv4) netip.Prefix {
 	}
 	bits, _ := mask.Size()
 	return netip.PrefixFrom(addrOf(m.YourIPAddr), bits)
+}
+
+// mtuIn is the link's MTU by the server's word; 0 for none.
+func mtuIn(m *dhcpv4.DHCPv4) int {
+	mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, m.Options)
+	if err != nil {
+		return 0
+	}
+	return int(mtu)
 }
 
 // hopsIn are the classless routes; the router counts only where there are none

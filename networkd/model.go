@@ -33,6 +33,9 @@ type link struct {
 	carrier bool
 	mac     mac
 	mtu     int
+	maxMTU  int    // that the driver takes; 0: it does not say
+	usb     bool   // its hardware is a USB device
+	group   uint32 // the kernel's number for links that belong together; networkd's mark on some
 	rx, tx  uint64 // bytes
 }
 
@@ -77,7 +80,8 @@ type snapshot struct {
 	links     []link
 	addresses []address
 	routes    []route
-	filter    *filter // the packet filter that this process has set; nil: none
+	uptime    time.Duration // since the kernel began
+	filter    *filter       // the packet filter that this process has set; nil: none
 }
 
 // settings are what the configuration says.
@@ -97,20 +101,30 @@ type iface struct {
 	dhcp      bool
 	addresses []netip.Prefix
 	gateway   netip.Addr
+	mtu       int // 0: DHCP's, else the kernel's
 }
 
 // An action is what the engine wants done, in order.
 type action interface{ String() string }
 
 type (
-	setUp         struct{ link link }
+	setUp    struct{ link link }
+	setGroup struct {
+		link  link
+		group uint32
+	}
+	setMTU struct {
+		link link
+		mtu  int
+	}
 	setAddress    struct{ address address }
 	deleteAddress struct{ address address }
 	setRoute      struct{ route route }
 	deleteRoute   struct{ route route }
 	setFilter     struct{ filter filter }
 	setHostname   struct{ name string }
-	listen        struct{ on bool } // for DHCP answers
+	listen        struct{ on bool }     // for DHCP answers
+	note          struct{ text string } // to the log
 	send          struct {
 		link    linkIndex
 		request request
@@ -118,6 +132,9 @@ type (
 )
 
 func (a setUp) String() string         { return fmt.Sprintf("up %s", a.link.name) }
+func (a setGroup) String() string      { return fmt.Sprintf("mark %s", a.link.name) }
+func (a setMTU) String() string        { return fmt.Sprintf("mtu %d on %s", a.mtu, a.link.name) }
+func (a note) String() string          { return "note: " + a.text }
 func (a setAddress) String() string    { return "set address " + a.address.String() }
 func (a deleteAddress) String() string { return "delete address " + a.address.String() }
 func (a setRoute) String() string      { return "set route " + a.route.String() }

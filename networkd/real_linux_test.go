@@ -31,12 +31,17 @@ var eth0ByDHCP = &config.Network{Interfaces: []*config.Interface{{Name: "eth0", 
 // must live to the end.
 func TestRealDHCP(t *testing.T) {
 	c := newCable(t)
-	log := c.dnsmasq("--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h", "--dhcp-option=option:dns-server,10.77.0.53")
+	log := c.dnsmasq("--dhcp-range=10.77.0.50,10.77.0.60,255.255.255.0,1h", "--dhcp-option=option:dns-server,10.77.0.53",
+		"--dhcp-option=option:ntp-server,10.77.0.123", "--dhcp-option=option:mtu,1400")
 	m := newMachine(t, impatient{c.open()}, &fakePeers{config: eth0ByDHCP})
 	m.eventually("a lease", func() bool { return c.has(m, "dhcp") && len(m.resolvers()) == 1 })
 	if got := m.resolvers(); got[0] != "10.77.0.53" {
 		t.Errorf("resolvers %v", got)
 	}
+	if got, err := m.client.ListTimeServers(t.Context(), &network.ListTimeServersRequest{}); err != nil || !slices.Equal(got.Addresses, []string{"10.77.0.123"}) {
+		t.Errorf("time servers %v, %v", got, err)
+	}
+	m.eventually("DHCP's MTU", func() bool { return c.mtu(m) == 1400 })
 	echo := c.connect()
 	echo("a lease")
 
@@ -112,6 +117,16 @@ func TestRealKernel(t *testing.T) {
 	seen, err := k.observe(time.Now())
 	if err != nil {
 		t.Fatal(err)
+	}
+	eth0 := seen.links[len(seen.links)-1]
+	if eth0.maxMTU == 0 || eth0.usb || seen.uptime == 0 {
+		t.Errorf("link %+v after %v", eth0, seen.uptime)
+	}
+	if err := k.setGroup(eth0, atBoot); err != nil {
+		t.Fatal(err)
+	}
+	if seen, err = k.observe(time.Now()); err != nil || seen.links[len(seen.links)-1].group != atBoot {
+		t.Errorf("the mark is not there: %+v, %v", seen.links, err)
 	}
 	e := newEngine(func() uint32 { return 0 })
 	todo := append(e.observe(time.Now(), seen), e.configure(time.Now(), settingsFrom(full, nil))...)
@@ -272,6 +287,20 @@ func (c *cable) addresses(m *testMachine, origin string) []string {
 }
 
 func (c *cable) has(m *testMachine, origin string) bool { return len(c.addresses(m, origin)) > 0 }
+
+func (c *cable) mtu(m *testMachine) int32 {
+	c.Helper()
+	links, err := m.client.ListLinks(c.Context(), &network.ListLinksRequest{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, l := range links.Links {
+		if l.Name == "eth0" {
+			return l.MtuBytes
+		}
+	}
+	return 0
+}
 
 func (c *cable) routes(m *testMachine, origin string) int {
 	c.Helper()

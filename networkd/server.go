@@ -146,6 +146,13 @@ func (s *server) perform(all []action) (changed bool, failed error) {
 		switch a := a.(type) {
 		case setUp:
 			err, changed = s.kernel.setUp(a.link), true
+		case setGroup:
+			err, changed = s.kernel.setGroup(a.link, a.group), true
+		case setMTU:
+			s.log.Info("MTU set", "link", string(a.link.name), "mtu", a.mtu)
+			err, changed = s.kernel.setMTU(a.link, a.mtu), true
+		case note:
+			s.log.Warn(a.text)
 		case setAddress:
 			s.log.Info("address set", "address", a.address.String())
 			err, changed = s.kernel.setAddress(a.address, time.Now()), true
@@ -259,7 +266,7 @@ func (s *server) fetch(ctx context.Context) (*config.Network, error) {
 func settingsFrom(c *config.Network, log *slog.Logger) settings {
 	s := settings{hostname: c.Hostname}
 	for _, i := range c.Interfaces {
-		entry := iface{name: linkName(i.Name), dhcp: i.Dhcp}
+		entry := iface{name: linkName(i.Name), dhcp: i.Dhcp, mtu: int(i.MtuBytes)}
 		for _, text := range i.Addresses {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
@@ -387,6 +394,17 @@ func (s *server) ListResolvers(context.Context, *network.ListResolversRequest) (
 	defer s.mu.Unlock()
 	answer := &network.ListResolversResponse{}
 	for _, a := range s.engine.resolvers() {
+		answer.Addresses = append(answer.Addresses, a.String())
+	}
+	return answer, nil
+}
+
+// ListTimeServers implements network.Server.
+func (s *server) ListTimeServers(context.Context, *network.ListTimeServersRequest) (*network.ListTimeServersResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answer := &network.ListTimeServersResponse{}
+	for _, a := range s.engine.timeServers() {
 		answer.Addresses = append(answer.Addresses, a.String())
 	}
 	return answer, nil

@@ -108,7 +108,7 @@ func newMachine(t *testing.T, k kernel, p *fakePeers) *testMachine {
 	may := map[string][]string{
 		config.Service:  {"GetNetwork"},
 		machine.Service: {"SetHostname"},
-		network.Service: {"ListLinks", "ListAddresses", "ListRoutes", "ListResolvers"},
+		network.Service: {"ListLinks", "ListAddresses", "ListRoutes", "ListResolvers", "ListTimeServers"},
 	}
 	conn := ipctest.Pair(t, may, func(r ipc.Registrar) {
 		config.Register(r, fakeConfig{p: p})
@@ -263,12 +263,14 @@ func (k *fakeKernel) do(a action) error {
 	return nil
 }
 
-func (k *fakeKernel) setUp(l link) error            { return k.do(setUp{l}) }
-func (k *fakeKernel) deleteAddress(a address) error { return k.do(deleteAddress{a}) }
-func (k *fakeKernel) setRoute(r route) error        { return k.do(setRoute{r}) }
-func (k *fakeKernel) deleteRoute(r route) error     { return k.do(deleteRoute{r}) }
-func (k *fakeKernel) setFilter(f filter) error      { return k.do(setFilter{f}) }
-func (k *fakeKernel) driver(linkName) string        { return "fake" }
+func (k *fakeKernel) setUp(l link) error              { return k.do(setUp{l}) }
+func (k *fakeKernel) deleteAddress(a address) error   { return k.do(deleteAddress{a}) }
+func (k *fakeKernel) setRoute(r route) error          { return k.do(setRoute{r}) }
+func (k *fakeKernel) deleteRoute(r route) error       { return k.do(deleteRoute{r}) }
+func (k *fakeKernel) setGroup(l link, g uint32) error { return k.do(setGroup{l, g}) }
+func (k *fakeKernel) setMTU(l link, mtu int) error    { return k.do(setMTU{l, mtu}) }
+func (k *fakeKernel) setFilter(f filter) error        { return k.do(setFilter{f}) }
+func (k *fakeKernel) driver(linkName) string          { return "fake" }
 
 func (k *fakeKernel) setAddress(a address, _ time.Time) error {
 	k.mu.Lock()

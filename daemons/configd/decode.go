@@ -217,6 +217,23 @@ func (d *decoder) boolean(into *bool) reader {
 	}
 }
 
+// mtu reads the size of a link's packets: the least that every IPv4 host takes (RFC 791)
+// up to the largest that IP has. What a link can do is the link's to say.
+func (d *decoder) mtu(into *int) reader {
+	return func(n node, path string) error {
+		const want = "a number of bytes from 576 to 65535, such as 1400"
+		if err := d.kind(n, path, yaml.ScalarNode, "!!int", want); err != nil {
+			return err
+		}
+		mtu, err := strconv.Atoi(n.Value)
+		if err != nil || mtu < 576 || mtu > 65535 {
+			return d.mistake(n, path, "%s: want %s", n.Value, want)
+		}
+		*into = mtu
+		return nil
+	}
+}
+
 func (d *decoder) address(into *netip.Addr) reader {
 	return func(n node, path string) error {
 		if err := d.kind(n, path, yaml.ScalarNode, "!!str", "an IP address"); err != nil {

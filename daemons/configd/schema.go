@@ -83,7 +83,7 @@ func (d *decoder) time(s *settings) reader {
 			})},
 		})
 		if err == nil && len(servers) > 0 {
-			s.timeServers = servers
+			s.timeServers, s.ownServers = servers, true
 		}
 		return err
 	}
@@ -107,6 +107,7 @@ func (d *decoder) iface(n node, path string) (iface, error) {
 			return nil
 		})},
 		{"gateway", d.address(&i.gateway)},
+		{"mtu", d.mtu(&i.mtu)},
 	})
 	if err != nil {
 		return i, err

@@ -85,7 +85,7 @@ func (s *server) GetNetwork(context.Context, *config.GetNetworkRequest) (*config
 }
 
 func (i iface) message() *config.Interface {
-	m := &config.Interface{Name: i.name, Dhcp: i.dhcp}
+	m := &config.Interface{Name: i.name, Dhcp: i.dhcp, MtuBytes: int32(i.mtu)}
 	for _, a := range i.addresses {
 		m.Addresses = append(m.Addresses, a.String())
 	}
@@ -97,7 +97,8 @@ func (i iface) message() *config.Interface {
 
 // GetTime implements config.Server.
 func (s *server) GetTime(context.Context, *config.GetTimeRequest) (*config.Time, error) {
-	return &config.Time{Servers: s.current().timeServers}, nil
+	v := s.current()
+	return &config.Time{Servers: v.timeServers, Standard: !v.ownServers}, nil
 }
 
 // GetKubernetes implements config.Server.

@@ -9,6 +9,7 @@ type settings struct {
 	interfaces  []iface
 	nameservers []netip.Addr
 	timeServers []string    // never empty
+	ownServers  bool        // the file names the time servers
 	kubernetes  *kubernetes // nil: no part in a cluster
 	registries  registries
 }
@@ -19,6 +20,7 @@ type iface struct {
 	dhcp      bool
 	addresses []netip.Prefix // with the host's part
 	gateway   netip.Addr     // may be invalid: none
+	mtu       int            // 0: DHCP's, else the kernel's
 }
 
 // defaultTimeServers are asked when the file names none: a public service that

@@ -620,6 +620,86 @@ func (x *ListResolversResponse) GetAddresses() []string {
 	return nil
 }
 
+type ListTimeServersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTimeServersRequest) Reset() {
+	*x = ListTimeServersRequest{}
+	mi := &file_ipc_network_network_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTimeServersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTimeServersRequest) ProtoMessage() {}
+
+func (x *ListTimeServersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_network_network_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTimeServersRequest.ProtoReflect.Descriptor instead.
+func (*ListTimeServersRequest) Descriptor() ([]byte, []int) {
+	return file_ipc_network_network_proto_rawDescGZIP(), []int{11}
+}
+
+type ListTimeServersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addresses     []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTimeServersResponse) Reset() {
+	*x = ListTimeServersResponse{}
+	mi := &file_ipc_network_network_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTimeServersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTimeServersResponse) ProtoMessage() {}
+
+func (x *ListTimeServersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_network_network_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTimeServersResponse.ProtoReflect.Descriptor instead.
+func (*ListTimeServersResponse) Descriptor() ([]byte, []int) {
+	return file_ipc_network_network_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListTimeServersResponse) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 var File_ipc_network_network_proto protoreflect.FileDescriptor
 
 const file_ipc_network_network_proto_rawDesc = "" +
@@ -661,13 +741,17 @@ const file_ipc_network_network_proto_rawDesc = "" +
 	"\x06origin\x18\x06 \x01(\tR\x06origin\"\x16\n" +
 	"\x14ListResolversRequest\"5\n" +
 	"\x15ListResolversResponse\x12\x1c\n" +
-	"\taddresses\x18\x01 \x03(\tR\taddresses2\xc0\x03\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses\"\x18\n" +
+	"\x16ListTimeServersRequest\"7\n" +
+	"\x17ListTimeServersResponse\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses2\xb9\x04\n" +
 	"\aNetwork\x12e\n" +
 	"\tListLinks\x12#.dactyl.network.v1.ListLinksRequest\x1a$.dactyl.network.v1.ListLinksResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12q\n" +
 	"\rListAddresses\x12'.dactyl.network.v1.ListAddressesRequest\x1a(.dactyl.network.v1.ListAddressesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12h\n" +
 	"\n" +
 	"ListRoutes\x12$.dactyl.network.v1.ListRoutesRequest\x1a%.dactyl.network.v1.ListRoutesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12q\n" +
-	"\rListResolvers\x12'.dactyl.network.v1.ListResolversRequest\x1a(.dactyl.network.v1.ListResolversResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B)Z'github.com/dactyl-os/dactyl/ipc/networkb\x06proto3"
+	"\rListResolvers\x12'.dactyl.network.v1.ListResolversRequest\x1a(.dactyl.network.v1.ListResolversResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12w\n" +
+	"\x0fListTimeServers\x12).dactyl.network.v1.ListTimeServersRequest\x1a*.dactyl.network.v1.ListTimeServersResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B)Z'github.com/dactyl-os/dactyl/ipc/networkb\x06proto3"
 
 var (
 	file_ipc_network_network_proto_rawDescOnce sync.Once
@@ -681,19 +765,21 @@ func file_ipc_network_network_proto_rawDescGZIP() []byte {
 	return file_ipc_network_network_proto_rawDescData
 }
 
-var file_ipc_network_network_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_ipc_network_network_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_ipc_network_network_proto_goTypes = []any{
-	(*ListLinksRequest)(nil),      // 0: dactyl.network.v1.ListLinksRequest
-	(*ListLinksResponse)(nil),     // 1: dactyl.network.v1.ListLinksResponse
-	(*Link)(nil),                  // 2: dactyl.network.v1.Link
-	(*ListAddressesRequest)(nil),  // 3: dactyl.network.v1.ListAddressesRequest
-	(*ListAddressesResponse)(nil), // 4: dactyl.network.v1.ListAddressesResponse
-	(*Address)(nil),               // 5: dactyl.network.v1.Address
-	(*ListRoutesRequest)(nil),     // 6: dactyl.network.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),    // 7: dactyl.network.v1.ListRoutesResponse
-	(*Route)(nil),                 // 8: dactyl.network.v1.Route
-	(*ListResolversRequest)(nil),  // 9: dactyl.network.v1.ListResolversRequest
-	(*ListResolversResponse)(nil), // 10: dactyl.network.v1.ListResolversResponse
+	(*ListLinksRequest)(nil),        // 0: dactyl.network.v1.ListLinksRequest
+	(*ListLinksResponse)(nil),       // 1: dactyl.network.v1.ListLinksResponse
+	(*Link)(nil),                    // 2: dactyl.network.v1.Link
+	(*ListAddressesRequest)(nil),    // 3: dactyl.network.v1.ListAddressesRequest
+	(*ListAddressesResponse)(nil),   // 4: dactyl.network.v1.ListAddressesResponse
+	(*Address)(nil),                 // 5: dactyl.network.v1.Address
+	(*ListRoutesRequest)(nil),       // 6: dactyl.network.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),      // 7: dactyl.network.v1.ListRoutesResponse
+	(*Route)(nil),                   // 8: dactyl.network.v1.Route
+	(*ListResolversRequest)(nil),    // 9: dactyl.network.v1.ListResolversRequest
+	(*ListResolversResponse)(nil),   // 10: dactyl.network.v1.ListResolversResponse
+	(*ListTimeServersRequest)(nil),  // 11: dactyl.network.v1.ListTimeServersRequest
+	(*ListTimeServersResponse)(nil), // 12: dactyl.network.v1.ListTimeServersResponse
 }
 var file_ipc_network_network_proto_depIdxs = []int32{
 	2,  // 0: dactyl.network.v1.ListLinksResponse.links:type_name -> dactyl.network.v1.Link
@@ -703,12 +789,14 @@ var file_ipc_network_network_proto_depIdxs = []int32{
 	3,  // 4: dactyl.network.v1.Network.ListAddresses:input_type -> dactyl.network.v1.ListAddressesRequest
 	6,  // 5: dactyl.network.v1.Network.ListRoutes:input_type -> dactyl.network.v1.ListRoutesRequest
 	9,  // 6: dactyl.network.v1.Network.ListResolvers:input_type -> dactyl.network.v1.ListResolversRequest
-	1,  // 7: dactyl.network.v1.Network.ListLinks:output_type -> dactyl.network.v1.ListLinksResponse
-	4,  // 8: dactyl.network.v1.Network.ListAddresses:output_type -> dactyl.network.v1.ListAddressesResponse
-	7,  // 9: dactyl.network.v1.Network.ListRoutes:output_type -> dactyl.network.v1.ListRoutesResponse
-	10, // 10: dactyl.network.v1.Network.ListResolvers:output_type -> dactyl.network.v1.ListResolversResponse
-	7,  // [7:11] is the sub-list for method output_type
-	3,  // [3:7] is the sub-list for method input_type
+	11, // 7: dactyl.network.v1.Network.ListTimeServers:input_type -> dactyl.network.v1.ListTimeServersRequest
+	1,  // 8: dactyl.network.v1.Network.ListLinks:output_type -> dactyl.network.v1.ListLinksResponse
+	4,  // 9: dactyl.network.v1.Network.ListAddresses:output_type -> dactyl.network.v1.ListAddressesResponse
+	7,  // 10: dactyl.network.v1.Network.ListRoutes:output_type -> dactyl.network.v1.ListRoutesResponse
+	10, // 11: dactyl.network.v1.Network.ListResolvers:output_type -> dactyl.network.v1.ListResolversResponse
+	12, // 12: dactyl.network.v1.Network.ListTimeServers:output_type -> dactyl.network.v1.ListTimeServersResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -725,7 +813,7 @@ func file_ipc_network_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_network_network_proto_rawDesc), len(file_ipc_network_network_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

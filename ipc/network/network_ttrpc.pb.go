@@ -13,10 +13,11 @@ import (
 const Service = "dactyl.network.v1.Network"
 
 var (
-	methodListLinks     = &ipc.Method{Service: Service, Name: "ListLinks", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListAddresses = &ipc.Method{Service: Service, Name: "ListAddresses", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListRoutes    = &ipc.Method{Service: Service, Name: "ListRoutes", Idempotent: true, ClientStream: false, ServerStream: false}
-	methodListResolvers = &ipc.Method{Service: Service, Name: "ListResolvers", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListLinks       = &ipc.Method{Service: Service, Name: "ListLinks", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListAddresses   = &ipc.Method{Service: Service, Name: "ListAddresses", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListRoutes      = &ipc.Method{Service: Service, Name: "ListRoutes", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListResolvers   = &ipc.Method{Service: Service, Name: "ListResolvers", Idempotent: true, ClientStream: false, ServerStream: false}
+	methodListTimeServers = &ipc.Method{Service: Service, Name: "ListTimeServers", Idempotent: true, ClientStream: false, ServerStream: false}
 )
 
 // Server is what serves dactyl.network.v1.Network.
@@ -29,6 +30,8 @@ type Server interface {
 	ListRoutes(context.Context, *ListRoutesRequest) (*ListRoutesResponse, error)
 	// ListResolvers lists the name servers in force, configured before learned.
 	ListResolvers(context.Context, *ListResolversRequest) (*ListResolversResponse, error)
+	// ListTimeServers lists the time servers that DHCP servers named.
+	ListTimeServers(context.Context, *ListTimeServersRequest) (*ListTimeServersResponse, error)
 }
 
 // Register makes s answer for the service.
@@ -62,6 +65,13 @@ func Register(r ipc.Registrar, s Server) {
 					return nil, err
 				}
 				return s.ListResolvers(ctx, request)
+			},
+			"ListTimeServers": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+				request := new(ListTimeServersRequest)
+				if err := unmarshal(request); err != nil {
+					return nil, err
+				}
+				return s.ListTimeServers(ctx, request)
 			},
 		},
 		Streams: map[string]ttrpc.Stream{},
@@ -105,6 +115,15 @@ func (c Client) ListRoutes(ctx context.Context, request *ListRoutesRequest) (*Li
 func (c Client) ListResolvers(ctx context.Context, request *ListResolversRequest) (*ListResolversResponse, error) {
 	response := new(ListResolversResponse)
 	if err := c.conn.Invoke(ctx, methodListResolvers, request, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// ListTimeServers lists the time servers that DHCP servers named.
+func (c Client) ListTimeServers(ctx context.Context, request *ListTimeServersRequest) (*ListTimeServersResponse, error) {
+	response := new(ListTimeServersResponse)
+	if err := c.conn.Invoke(ctx, methodListTimeServers, request, response); err != nil {
 		return nil, err
 	}
 	return response, nil
