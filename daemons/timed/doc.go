@@ -9,13 +9,17 @@
 //
 // # How the time is found
 //
-// The servers are configd's (asked anew each time, so a changed YAML needs no
-// restart). Their names are resolved by asking the name servers that networkd lists: a
-// daemon has no /etc/resolv.conf. Up to 4 answers are collected one after the other;
+// The servers are configd's (asked again each time, so a changed YAML needs no
+// restart); when the file names none, those that DHCP named (networkd lists them), and
+// the default ones when none of these has a good answer. Their names are resolved by asking the name servers that networkd lists: a
+// daemon has no /etc/resolv.conf. Each is given 2 seconds, and the one that answered
+// last is asked first. Up to 4 answers are collected one after the other;
 // an answer that is not valid by RFC 5905 (unsynchronised server, too great a distance
 // from its reference, kiss of death) or that took long is no answer. The median offset
 // is taken: with three servers or more, one that lies moves nothing. An answer by which it
-// would be earlier than the build of the image is no answer either.
+// would be earlier than the build of the image is no answer either. A server that says
+// it may be wrong by more than 1.5 s (up to NTP's 16) is believed with a note in GetTime,
+// until a better one has answered; after that it is no answer.
 //
 // Off by more than 128 ms (NTP's own threshold) the clock is stepped; below, the
 // kernel's phase-locked loop takes the offset and learns the crystal's error on the way.

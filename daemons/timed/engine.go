@@ -30,6 +30,9 @@ type sample struct {
 	distance time.Duration // by which offset may be wrong
 }
 
+// good says that the answer is near enough to the truth to be believed without a note.
+func (s sample) good() bool { return s.distance <= maxDistance }
+
 // round is what came of asking all servers once.
 type round struct {
 	samples []sample
@@ -53,21 +56,28 @@ type state struct {
 	server       string
 	offset       time.Duration
 	failure      string        // of the last round; empty when it succeeded
+	note         string        // why server is no good one; empty when it is
 	wait         time.Duration // until the next round
 }
 
 // next judges a round: what is known after it, and what to do to the clock.
 func (s state) next(r round) (state, correction) {
-	r.samples = slices.DeleteFunc(slices.Clone(r.samples), func(a sample) bool { return a.distance > maxDistance })
-	if len(r.samples) == 0 {
-		return s.failed(r), nothing
+	good := slices.DeleteFunc(slices.Clone(r.samples), func(a sample) bool { return !a.good() })
+	note := ""
+	if len(good) == 0 {
+		if len(r.samples) == 0 || s.synchronized && s.note == "" {
+			return s.failed(r), nothing
+		}
+		// No server has ever been better: its time is better than none.
+		good = []sample{slices.MinFunc(r.samples, func(a, b sample) int { return cmp.Compare(a.distance, b.distance) })}
+		note = fmt.Sprintf("%s says that it may be wrong by %v; no better server has answered", good[0].server, good[0].distance.Round(time.Millisecond))
 	}
-	best := median(r.samples)
-	n := state{synchronized: true, server: best.server, offset: best.offset, wait: firstPoll}
+	best := median(good)
+	n := state{synchronized: true, server: best.server, offset: best.offset, note: note, wait: firstPoll}
 	if best.offset.Abs() > stepFrom {
 		return n, step
 	}
-	if s.synchronized && s.failure == "" && best.offset.Abs() <= steady {
+	if s.synchronized && s.failure == "" && s.note == "" && note == "" && best.offset.Abs() <= steady {
 		n.wait = min(max(s.wait*2, firstPoll), lastPoll)
 	}
 	if r.slower {

@@ -84,6 +84,9 @@ func show(s state, do correction) string {
 		what += fmt.Sprintf(" %v by %s", s.offset, s.server)
 	}
 	text := fmt.Sprintf("%s; synchronized %t; again in %v", what, s.synchronized, s.wait)
+	if s.note != "" {
+		text += "; note: " + s.note
+	}
 	if s.failure != "" {
 		text += "; error: " + s.failure
 	}

@@ -13,7 +13,7 @@ import (
 func main() { kit.Main(setup) }
 
 func setup(_ context.Context, d *kit.Daemon) error {
-	w := world{
+	w := &world{
 		config:  config.NewClient(d.Peer("config")),
 		network: network.NewClient(d.Peer("network")),
 		port:    "123",

@@ -10,7 +10,7 @@ import (
 )
 
 type server struct {
-	world world
+	world *world
 	clock clock
 	log   *slog.Logger
 	built time.Time // the clock is never set to an earlier time
@@ -20,7 +20,7 @@ type server struct {
 	lastSync time.Time
 }
 
-func newServer(w world, c clock, log *slog.Logger) *server {
+func newServer(w *world, c clock, log *slog.Logger) *server {
 	return &server{world: w, clock: c, log: log}
 }
 
@@ -74,6 +74,8 @@ func (s *server) tell(before, after state, did correction) {
 		s.log.Info("clock stepped", "by", after.offset.String(), "server", after.server)
 	case after.failure != "" && before.failure == "":
 		s.log.Info("no time server answers", "error", after.failure)
+	case after.note != "" && before.note == "":
+		s.log.Warn("clock set by a server that may be wrong", "note", after.note, "offset", after.offset.String())
 	case after.failure == "" && (before.failure != "" || !before.synchronized):
 		s.log.Info("clock synchronized", "offset", after.offset.String(), "server", after.server)
 	}
@@ -89,6 +91,7 @@ func (s *server) GetTime(context.Context, *timeapi.GetTimeRequest) (*timeapi.Get
 		Server:       s.state.server,
 		OffsetNs:     int64(s.state.offset),
 		Error:        s.state.failure,
+		Note:         s.state.note,
 	}
 	if !s.lastSync.IsZero() {
 		answer.LastSyncUnixNs = s.lastSync.UnixNano()

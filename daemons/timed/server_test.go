@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +68,69 @@ func TestNamesAreAskedOfTheMachinesNameServers(t *testing.T) {
 	}
 }
 
+// TestDeadNameServers: the one that answers is found within the round, wherever in the
+// list it is, and is the first to be asked in the next.
+func TestDeadNameServers(t *testing.T) {
+	ntp := serveNTP(t, 0)
+	dns := serveDNS(t, "clock.example.org.", [4]byte{127, 0, 0, 1})
+	silent := map[string]*atomic.Int32{}
+	for _, dead := range []string{"127.0.0.2", "127.0.0.3"} {
+		asked := &atomic.Int32{}
+		silent[dead] = asked
+		listenOn(t, dead+":"+dns, func([]byte) []byte { asked.Add(1); return nil })
+	}
+	for _, resolvers := range [][]string{{"127.0.0.2", "127.0.0.1"}, {"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.3", "127.0.0.1"}} {
+		m := newMachine(t, fakeConfig{servers: []string{"clock.example.org"}}, fakeNetwork{resolvers: resolvers}, ntp, dns)
+		m.round()
+		if got := m.get(); !got.Synchronized || got.Server != "127.0.0.1" {
+			t.Errorf("name servers %v: %v", resolvers, got)
+		}
+		before := silent["127.0.0.2"].Load() + silent["127.0.0.3"].Load()
+		m.round()
+		if after := silent["127.0.0.2"].Load() + silent["127.0.0.3"].Load(); after != before {
+			t.Errorf("name servers %v: a dead one is asked in the second round", resolvers)
+		}
+	}
+	m := newMachine(t, fakeConfig{servers: []string{"clock.example.org"}}, fakeNetwork{resolvers: []string{"127.0.0.2", "127.0.0.3"}}, ntp, dns)
+	m.round()
+	if got := m.get().Error; got != "resolve clock.example.org: name server 127.0.0.3: no answer within 2s" {
+		t.Errorf("error %q: want it to say that nobody answered in time", got)
+	}
+}
+
+// TestSiteServers: DHCP's time servers come after the file's and before the default.
+func TestSiteServers(t *testing.T) {
+	port := serveNTP(t, 0) // on 127.0.0.1
+	for name, c := range map[string]struct {
+		config fakeConfig
+		site   []string
+		want   string
+	}{
+		"DHCP's":                   {fakeConfig{servers: []string{"127.0.0.9"}, standard: true}, []string{"127.0.0.1"}, "127.0.0.1"},
+		"the file's":               {fakeConfig{servers: []string{"127.0.0.1"}}, []string{"127.0.0.9"}, "127.0.0.1"},
+		"the default, DHCP's dead": {fakeConfig{servers: []string{"127.0.0.1"}, standard: true}, []string{"127.0.0.9"}, "127.0.0.1"},
+		"the default":              {fakeConfig{servers: []string{"127.0.0.1"}, standard: true}, nil, "127.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, c.config, fakeNetwork{timeServers: c.site}, port, "53")
+			m.round()
+			if got := m.get(); !got.Synchronized || got.Server != c.want {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
+// TestAServerThatIsUnsureOfItself: a site's only server has a root dispersion of 10 s.
+func TestAServerThatIsUnsureOfItself(t *testing.T) {
+	m := newMachine(t, fakeConfig{servers: []string{"127.0.0.1"}}, fakeNetwork{}, serveUnsureNTP(t, 10), "53")
+	m.round()
+	got := m.get()
+	if !got.Synchronized || got.Error != "" || !strings.Contains(got.Note, "127.0.0.1 says that it may be wrong by 10") {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	dns := serveDNS(t, "clock.example.org.", [4]byte{127, 0, 0, 1})
 	for name, c := range map[string]struct {
@@ -109,12 +173,12 @@ type machine struct {
 }
 
 func newMachine(t *testing.T, c fakeConfig, n fakeNetwork, port, dnsPort string) machine {
-	may := map[string][]string{config.Service: {"GetTime"}, network.Service: {"ListResolvers"}, timeapi.Service: {"GetTime"}}
+	may := map[string][]string{config.Service: {"GetTime"}, network.Service: {"ListResolvers", "ListTimeServers"}, timeapi.Service: {"GetTime"}}
 	neighbours := ipctest.Pair(t, may, func(r ipc.Registrar) {
 		config.Register(r, c)
 		network.Register(r, n)
 	})
-	w := world{config: config.NewClient(neighbours), network: network.NewClient(neighbours), port: port, dnsPort: dnsPort}
+	w := &world{config: config.NewClient(neighbours), network: network.NewClient(neighbours), port: port, dnsPort: dnsPort}
 	clock := &fakeClock{}
 	s := newServer(w, clock, slog.New(slog.DiscardHandler))
 	conn := ipctest.Pair(t, may, func(r ipc.Registrar) { timeapi.Register(r, s) })
@@ -155,19 +219,25 @@ func (c *fakeClock) slew(by, _ time.Duration) error {
 
 type fakeConfig struct {
 	config.Server
-	servers []string // nil: configd does not answer
+	servers  []string // nil: configd does not answer
+	standard bool
 }
 
 func (c fakeConfig) GetTime(context.Context, *config.GetTimeRequest) (*config.Time, error) {
 	if c.servers == nil {
 		return nil, status.Error(codes.Unavailable, "configd is not running")
 	}
-	return &config.Time{Servers: c.servers}, nil
+	return &config.Time{Servers: c.servers, Standard: c.standard}, nil
 }
 
 type fakeNetwork struct {
 	network.Server
-	resolvers []string
+	resolvers   []string
+	timeServers []string
+}
+
+func (n fakeNetwork) ListTimeServers(context.Context, *network.ListTimeServersRequest) (*network.ListTimeServersResponse, error) {
+	return &network.ListTimeServersResponse{Addresses: n.timeServers}, nil
 }
 
 func (n fakeNetwork) ListResolvers(context.Context, *network.ListResolversRequest) (*network.ListResolversResponse, error) {
@@ -179,7 +249,11 @@ func near(got, want time.Duration) bool { return (got - want).Abs() < time.Secon
 // listen returns a UDP socket on loopback that answers what answer makes of each
 // request (nil: silence), and its port.
 func listen(t *testing.T, answer func([]byte) []byte) string {
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	return listenOn(t, "127.0.0.1:0", answer)
+}
+
+func listenOn(t *testing.T, address string, answer func([]byte) []byte) string {
+	c, err := net.ListenPacket("udp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,17 +292,27 @@ func serveNTP(t *testing.T, ahead time.Duration) (port string) {
 	return listen(t, func(request []byte) []byte {
 		now := time.Now().Add(ahead)
 		ahead = 0
-		b := make([]byte, 48)
-		b[0] = 4<<3 | 4 // version 4, server
-		b[1] = 1        // stratum
-		b[3] = 0xec     // precision 2⁻²⁰ s
-		copy(b[12:], "TEST")
-		putTime(b[16:], now.Add(-time.Second)) // reference
-		copy(b[24:32], request[40:48])         // origin: the client's transmit time
-		putTime(b[32:], now)                   // received
-		putTime(b[40:], now)                   // sent
-		return b
+		return answerNTP(request, now, 0)
 	})
+}
+
+// serveUnsureNTP answers with a root dispersion in seconds.
+func serveUnsureNTP(t *testing.T, dispersion byte) (port string) {
+	return listen(t, func(request []byte) []byte { return answerNTP(request, time.Now(), dispersion) })
+}
+
+func answerNTP(request []byte, now time.Time, dispersion byte) []byte {
+	b := make([]byte, 48)
+	b[0] = 4<<3 | 4 // version 4, server
+	b[1] = 1        // stratum
+	b[3] = 0xec     // precision 2⁻²⁰ s
+	copy(b[12:], "TEST")
+	putTime(b[16:], now.Add(-time.Second)) // reference
+	copy(b[24:32], request[40:48])         // origin: the client's transmit time
+	putTime(b[32:], now)                   // received
+	putTime(b[40:], now)                   // sent
+	b[9] = dispersion                      // 16 bits of seconds, 16 of fractions
+	return b
 }
 
 func putTime(b []byte, t time.Time) {

@@ -68,6 +68,7 @@ type GetTimeResponse struct {
 	OffsetNs       int64                  `protobuf:"varint,4,opt,name=offset_ns,json=offsetNs,proto3" json:"offset_ns,omitempty"`                       // measured at the last answer: server − machine
 	LastSyncUnixNs int64                  `protobuf:"varint,5,opt,name=last_sync_unix_ns,json=lastSyncUnixNs,proto3" json:"last_sync_unix_ns,omitempty"` // 0 = never
 	Error          string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`                                              // of the last attempt; empty when it succeeded
+	Note           string                 `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`                                                // why the time may be wrong although a server has confirmed it; empty for no reason
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -144,12 +145,19 @@ func (x *GetTimeResponse) GetError() string {
 	return ""
 }
 
+func (x *GetTimeResponse) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 var File_ipc_time_time_proto protoreflect.FileDescriptor
 
 const file_ipc_time_time_proto_rawDesc = "" +
 	"\n" +
 	"\x13ipc/time/time.proto\x12\x0edactyl.time.v1\x1a\x13ipc/auth/auth.proto\"\x10\n" +
-	"\x0eGetTimeRequest\"\xcd\x01\n" +
+	"\x0eGetTimeRequest\"\xe1\x01\n" +
 	"\x0fGetTimeResponse\x12 \n" +
 	"\ftime_unix_ns\x18\x01 \x01(\x03R\n" +
 	"timeUnixNs\x12\"\n" +
@@ -157,7 +165,8 @@ const file_ipc_time_time_proto_rawDesc = "" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1b\n" +
 	"\toffset_ns\x18\x04 \x01(\x03R\boffsetNs\x12)\n" +
 	"\x11last_sync_unix_ns\x18\x05 \x01(\x03R\x0elastSyncUnixNs\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error2a\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note2a\n" +
 	"\x04Time\x12Y\n" +
 	"\aGetTime\x12\x1e.dactyl.time.v1.GetTimeRequest\x1a\x1f.dactyl.time.v1.GetTimeResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/timeb\x06proto3"
 
