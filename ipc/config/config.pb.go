@@ -228,8 +228,9 @@ type Interface struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // kernel's link name
 	Dhcp          bool                   `protobuf:"varint,2,opt,name=dhcp,proto3" json:"dhcp,omitempty"`
-	Addresses     []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"` // CIDR
-	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`     // IP address or empty
+	Addresses     []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                // CIDR
+	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`                    // IP address or empty
+	MtuBytes      int32                  `protobuf:"varint,5,opt,name=mtu_bytes,json=mtuBytes,proto3" json:"mtu_bytes,omitempty"` // 0: DHCP's, else the kernel's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +293,13 @@ func (x *Interface) GetGateway() string {
 	return ""
 }
 
+func (x *Interface) GetMtuBytes() int32 {
+	if x != nil {
+		return x.MtuBytes
+	}
+	return 0
+}
+
 type GetTimeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -330,7 +338,8 @@ func (*GetTimeRequest) Descriptor() ([]byte, []int) {
 
 type Time struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Servers       []string               `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"` // host names or addresses; never empty
+	Servers       []string               `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`    // host names or addresses; never empty
+	Standard      bool                   `protobuf:"varint,2,opt,name=standard,proto3" json:"standard,omitempty"` // the file names none, and servers are the default
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +379,13 @@ func (x *Time) GetServers() []string {
 		return x.Servers
 	}
 	return nil
+}
+
+func (x *Time) GetStandard() bool {
+	if x != nil {
+		return x.Standard
+	}
+	return false
 }
 
 type GetKubernetesRequest struct {
@@ -692,15 +708,17 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"interfaces\x18\x02 \x03(\v2\x1b.dactyl.config.v1.InterfaceR\n" +
 	"interfaces\x12 \n" +
 	"\vnameservers\x18\x03 \x03(\tR\vnameservers\x12\x16\n" +
-	"\x06inside\x18\x04 \x03(\tR\x06inside\"k\n" +
+	"\x06inside\x18\x04 \x03(\tR\x06inside\"\x88\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04dhcp\x18\x02 \x01(\bR\x04dhcp\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\tR\taddresses\x12\x18\n" +
-	"\agateway\x18\x04 \x01(\tR\agateway\"\x10\n" +
-	"\x0eGetTimeRequest\" \n" +
+	"\agateway\x18\x04 \x01(\tR\agateway\x12\x1b\n" +
+	"\tmtu_bytes\x18\x05 \x01(\x05R\bmtuBytes\"\x10\n" +
+	"\x0eGetTimeRequest\"<\n" +
 	"\x04Time\x12\x18\n" +
-	"\aservers\x18\x01 \x03(\tR\aservers\"\x16\n" +
+	"\aservers\x18\x01 \x03(\tR\aservers\x12\x1a\n" +
+	"\bstandard\x18\x02 \x01(\bR\bstandard\"\x16\n" +
 	"\x14GetKubernetesRequest\"\x85\x03\n" +
 	"\n" +
 	"Kubernetes\x12\x1e\n" +
