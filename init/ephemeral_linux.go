@@ -41,12 +41,14 @@ type ephemeralDirs struct {
 	warn          func(format string, args ...any)
 	discard, keep string // discardDir, asideDir
 
-	mu      sync.Mutex
+	disk    sync.Mutex      // held while directories are moved, which may take as long as a disk does; guards the next three
 	began   bool            // what the boot before left has been moved away
 	emptied map[string]bool // in this boot
-	wanted  map[string]bool // to be set aside when their domain next starts
-	aside   []abi.Owned     // set aside in this boot
 	moved   int             // counts names in discard
+
+	mu     sync.Mutex      // guards what follows, for moments
+	wanted map[string]bool // to be set aside when their domain next starts
+	aside  []abi.Owned     // set aside in this boot
 }
 
 func newEphemeralDirs(warn func(string, ...any)) *ephemeralDirs {
@@ -59,8 +61,8 @@ func (e *ephemeralDirs) prepare(d abi.Daemon) {
 	if len(d.Emptied) == 0 && len(d.Owned) == 0 {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.disk.Lock()
+	defer e.disk.Unlock()
 	for _, dir := range []string{e.discard, e.keep} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			e.warn("%v", err)
@@ -70,13 +72,12 @@ func (e *ephemeralDirs) prepare(d abi.Daemon) {
 	e.begin()
 	for _, path := range d.Emptied {
 		if !e.emptied[path] {
-			e.emptied[path] = true
-			e.move(path, e.newName())
+			_, err := e.move(path, e.newName())
+			e.emptied[path] = err == nil
 		}
 	}
 	for _, o := range d.Owned {
-		if e.wanted[o.Path] {
-			delete(e.wanted, o.Path)
+		if e.isWanted(o) {
 			e.setAside(o)
 		}
 	}
@@ -94,16 +95,29 @@ func (e *ephemeralDirs) begin() {
 		e.warn("%v", err)
 	}
 	for _, entry := range old {
-		e.move(filepath.Join(e.keep, entry.Name()), e.newName())
+		_, _ = e.move(filepath.Join(e.keep, entry.Name()), e.newName()) // a failure is in the log
 	}
 }
 
 func (e *ephemeralDirs) setAside(o abi.Owned) {
 	name := strings.ReplaceAll(strings.TrimPrefix(o.Path, "/"), "/", ".")
-	if e.move(o.Path, filepath.Join(e.keep, name)) {
+	there, err := e.move(o.Path, filepath.Join(e.keep, name))
+	if err != nil {
+		return // the next start of the domain tries again
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.wanted, o.Path)
+	if there {
 		e.aside = append(e.aside, o)
 		e.warn("%s is set aside, because %s cannot start with it; the next boot deletes it", o.Path, o.Owner)
 	}
+}
+
+func (e *ephemeralDirs) isWanted(o abi.Owned) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.wanted[o.Path]
 }
 
 // newName is free in discard: what an earlier boot left there has its number too.
@@ -118,12 +132,15 @@ func (e *ephemeralDirs) newName() string {
 }
 
 // move renames a directory, and says whether there was one.
-func (e *ephemeralDirs) move(from, to string) bool {
-	err := rename(from, to)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (e *ephemeralDirs) move(from, to string) (there bool, err error) {
+	err = rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
 		e.warn("%v", err)
 	}
-	return err == nil
+	return err == nil, err
 }
 
 // rename follows no symbolic link: who writes EPHEMERAL offline could make one.

@@ -281,7 +281,7 @@ func (e *engine) nurse(now time.Time, p *part) []action {
 	if p.asked == "" || !p.checked || p.via != "" && e.part(p.via).asked == "" {
 		return nil
 	}
-	if repair := p.repairIt(now); repair != nil {
+	if repair := e.repairIt(now, p); repair != nil {
 		return repair
 	}
 	if at := e.hungAt(p); !at.IsZero() && !now.Before(at) && p.restart.may(now) {

@@ -38,9 +38,10 @@ func (p *part) damaged() bool {
 	return p.data && !p.healthy && p.process.restarts >= p.goodStarts+maxFailedStarts
 }
 
-// repair has the directories of p set aside if they are at fault, once per boot.
-func (p *part) repairIt(now time.Time) []action {
-	if !p.damaged() || p.repaired || !p.repair.may(now) {
+// repairIt has the directories of p set aside if they are at fault, once per boot. With
+// flags from cluster.yaml, these are the likelier reason, and pods are not ended for it.
+func (e *engine) repairIt(now time.Time, p *part) []action {
+	if !p.damaged() || p.repaired || len(e.settings.extraArgs[string(p.name)]) > 0 || !p.repair.may(now) {
 		return nil
 	}
 	p.repair.begin(now)

@@ -254,7 +254,7 @@ func (b *builder) inside(f filter) {
 func (b *builder) routed(f filter) {
 	forward := b.chain("routed", nftables.ChainTypeFilter, nftables.ChainHookForward, filtering)
 	for _, i := range f.uplinks {
-		forward(meta(expr.MetaKeyIIF, expr.CmpOpEq, number(uint32(i))), meta(expr.MetaKeyOIF, expr.CmpOpEq, number(uint32(i))), accept)
+		forward(ofKind("bridge"), meta(expr.MetaKeyIIF, expr.CmpOpEq, number(uint32(i))), meta(expr.MetaKeyOIF, expr.CmpOpEq, number(uint32(i))), accept)
 	}
 	forward(arrivesOn(b.uplinks), ofAConnection, accept)
 	forward(arrivesOn(b.uplinks), translated, accept)
@@ -284,10 +284,10 @@ func (b *builder) ports() {
 func (b *builder) api(f filter) {
 	in := b.chain("api", nftables.ChainTypeFilter, nftables.ChainHookInput, filtering)
 	in(onLoopbackIn, accept)
+	in(arrivesOn(b.uplinks), accept) // whatever its address: an owner's network may overlap with the pods'
 	for _, n := range f.inside {
 		in(from(n), tcp, toOne(abi.GatewayPort), reset)
 	}
-	in(arrivesOn(b.uplinks), accept)
 	in(ofKind("tun"), accept)
 	in(ofKind("wireguard"), accept)
 	in(tcp, toOne(abi.GatewayPort), reset)

@@ -20,6 +20,7 @@ import (
 
 const (
 	// snapshotPatience bounds the wait for a snapshot, be it another process that makes it.
+	// It is twice that for a Ready node: a pod runs in the snapshot, too.
 	snapshotPatience = 2 * readyPatience
 
 	// settlePatience is how long a node that is Ready may take to become idle before its
@@ -220,8 +221,6 @@ func makeSnapshot(ctx context.Context, root string, c Config, dir string) error 
 // bringUp claims a machine that boots, waits until its node is Ready, loads the
 // workload's image and starts ReadyPod.
 func bringUp(ctx context.Context, m *Machine, root, dir string) (Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
-	defer cancel()
 	code, err := m.Serial.WaitFor(ctx, 0, pairingCode)
 	if err != nil {
 		return Identity{}, err
