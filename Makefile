@@ -2,20 +2,26 @@
 # MODE is production, dev (single daemons can be replaced) or test.
 MODE ?= production
 GO   ?= go
-# NODE has its machine at work from its first minute to its last, with deadlines of people
-# and of pods in it: it runs alone. PRODUCTION is the same again with the other image.
+# NODE keeps its machine busy from the first minute to the last, with deadlines of people
+# and of pods in it: it runs alone. PRODUCTION is the same with the other image.
 NODE         = one_node
 PRODUCTION   = first_boot
+# SHORT are the parts of NODE that make test runs. LONG are the scenarios that it leaves out.
+# make test-all runs all of both.
+SHORT        = USBBootToReady|Offline|Confinement|PodLifecycle|PodCannotReachHost|Shutdown
+LONG         = power_cut|small_machine|applications
 # What takes longest begins first, so that at the end nothing runs alone.
-LONGEST      = ./test/boot/power_cut ./test/boot/small_machine ./test/boot/one_machine
+LONGEST      = ./test/boot/one_machine ./test/boot/dactyl_command
 LONGEST_UNIT = ./daemons/etcdd ./init
 # Systems of people who manage machines: dactyl compiles for all of them, and writes disks on Linux.
 CTL_TARGETS  = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+# The parts of make test-all, of about half an hour each on a machine that is not slow.
+PARTS        = units scenarios node long production
 STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # gotestsum runs go test and says at the end what failed, and why.
 GOTESTSUM    = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg
 
-.PHONY: build image run test test-production check proto graph licenses bench deps clean
+.PHONY: build image run test test-all test-images test-units test-scenarios test-node test-long test-production check proto graph licenses bench deps clean
 
 build: ## out/dactyl: the command for people
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(cat VERSION)" -o out/dactyl ./ctl
@@ -23,15 +29,38 @@ build: ## out/dactyl: the command for people
 image: deps ## out/$(MODE)/dactyl.raw: the disk image
 	$(GO) run ./buildkit/cmd/build -mode $(MODE)
 
-run: deps build ## boot a development image in QEMU, from a USB stick
-	$(GO) run ./buildkit/cmd/run
+run: deps build ## boot a development image in QEMU, from a USB stick; ARGS=-resume: from a snapshot
+	$(GO) run ./buildkit/cmd/run $(ARGS)
 
-test: deps check ## unit tests, the rules of the house, the boot scenarios
+test: deps test-units test-scenarios ## unit tests, the rules of the house, most boot scenarios
+	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m -run '$(SHORT)' ./test/boot/$(NODE)
+
+# A part that has passed for the same files is not run again: after a failure, or an
+# interruption, the same command goes on.
+test-all: deps ## everything, in parts that a second run does not repeat
+	@passed=out/passed/$$(git ls-files -co --exclude-standard -z | xargs -0 sha256sum 2>/dev/null | sha256sum | cut -c1-16); \
+	mkdir -p $$passed; failed=; \
+	for part in $(PARTS); do \
+		if test -e $$passed/$$part; then echo "test-$$part has passed for these files"; continue; fi; \
+		if $(MAKE) test-$$part; then touch $$passed/$$part; else failed="$$failed test-$$part"; fi; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+test-images: deps
 	$(GO) run ./buildkit/cmd/build -mode production
 	$(GO) run ./buildkit/cmd/build -mode test
-	DACTYL_CHECK_COMPONENTS=1 $(GOTESTSUM) -- -timeout 20m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
-	$(GOTESTSUM) -- -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION))$$')
-	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./test/boot/$(NODE)
+
+test-units: check test-images ## a part: check, and all tests that boot no whole machine
+	DACTYL_CHECK_COMPONENTS=1 $(GOTESTSUM) -- -timeout 30m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
+
+test-scenarios: test-images ## a part: the scenarios of make test
+	$(GOTESTSUM) -- -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION)|$(LONG))$$')
+
+test-node: test-images ## a part: everything on one node
+	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 90m ./test/boot/$(NODE)
+
+test-long: test-images ## a part: the scenarios that make test leaves out
+	$(GOTESTSUM) -- -count=1 -p 2 -timeout 90m ./test/boot/power_cut $$($(GO) list ./test/boot/... | grep -E '/($(LONG))$$')
 
 test-production: deps ## a node from the production image: 5 minutes without KVM
 	$(GO) run ./buildkit/cmd/build -mode production
