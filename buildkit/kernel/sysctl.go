@@ -85,8 +85,8 @@ var Sysctls = []Sysctl{
 	{"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "3600", "half-closed connections are known for an hour, as kube-proxy wants it"},
 
 	// What Kubernetes expects of a node.
-	{"net.bridge.bridge-nf-call-iptables", "1", "traffic between pods of one bridge passes the services' rules"},
-	{"net.bridge.bridge-nf-call-ip6tables", "1", "as above"},
+	{"net.bridge.bridge-nf-call-iptables", "0", "pods are isolated ports of their bridge and reach each other through the machine, where the services' rules are; with 1, what these rules translate would stay in the bridge, which does not deliver it"},
+	{"net.bridge.bridge-nf-call-ip6tables", "0", "as above"},
 	{"vm.overcommit_memory", "1", "kubelet's protectKernelDefaults"},
 	{"vm.panic_on_oom", "0", "kubelet's protectKernelDefaults: the cgroup decides who dies"},
 	{"kernel.panic", "10", "kubelet's protectKernelDefaults: restart 10 s after a panic"},
