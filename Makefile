@@ -9,7 +9,7 @@ PRODUCTION   = first_boot
 # SHORT are the parts of NODE that make test runs. LONG are the scenarios that it leaves out.
 # make test-all runs all of both.
 SHORT        = USBBootToReady|Offline|Confinement|PodLifecycle|PodCannotReachHost|Shutdown
-LONG         = power_cut|small_machine|applications
+LONG         = power_cut|small_machine|disk_full|applications
 # What takes longest begins first, so that at the end nothing runs alone.
 LONGEST      = ./test/boot/one_machine ./test/boot/dactyl_command
 LONGEST_UNIT = ./daemons/etcdd ./init
