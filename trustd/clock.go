@@ -9,11 +9,15 @@ import (
 // with a wrong year would otherwise give all certificates of the machine that year.
 const maxReported = 10 // years
 
+// clockSkew is the difference between two clocks that does not count: no two computers'
+// clocks agree to the second, and a reported time has been on its way.
+const clockSkew = time.Minute
+
 // A clock is what lives are counted from: the machine's own, or the time that the owner's
 // computer reported when it claimed the machine, and what has passed since, if that is
 // later. A machine that has neither a battery nor a network may be years behind, and its
-// certificates must be valid for people whose clock is right. A reported time counts only
-// until a time server has confirmed the machine's clock.
+// certificates must be valid for people whose clock is right. A reported time counts only if
+// it is later by more than clockSkew, and only until a time server has confirmed the machine's clock.
 type clock struct {
 	machine   func() time.Time     // may be set at any time
 	up        func() time.Duration // runs on, whatever the machine's clock is set to

@@ -18,7 +18,7 @@
 //	secret          the secret half of the pairing code
 //	claim.der       the owner's first certificate; that it exists is what "claimed" means
 //	issued/*.der    certificates issued to others, by serial; one that has ended goes when room is wanted
-//	told            a time that the owner reported and that was later than the machine's; see Time
+//	told            a time that the owner reported, later than the machine's by more than a minute; see Time
 //
 //	kubernetes/{etcd,kubernetes,front-proxy}.pem   Kubernetes' CAs, made by the first PrepareKubernetes, never written again
 //	kubernetes/kubelet.pem                         the CA of kubelets' serving certificates, made when it is first needed

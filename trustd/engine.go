@@ -209,10 +209,10 @@ func (e *engine) secret() (trust.Secret, error) {
 	return trust.NewSecret([8]byte(b)), nil
 }
 
-// takeTimeLocked takes note of the time that the owner reports, if it is later than the
-// machine's and no time server has confirmed the machine's clock.
+// takeTimeLocked records the time that the owner reports, if the machine's clock is behind
+// it by more than clockSkew and no time server has confirmed the machine's clock.
 func (e *engine) takeTimeLocked(t time.Time) error {
-	if !t.After(e.clock.now()) || e.clock.confirmed() {
+	if t.Sub(e.clock.now()) <= clockSkew || e.clock.confirmed() {
 		return nil
 	}
 	if t.After(e.clock.latest) {
@@ -245,7 +245,7 @@ func (e *engine) remember() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t := e.clock.estimate()
-	if t.Sub(e.clock.machine()) < maxAhead {
+	if t.Sub(e.clock.machine()) < clockSkew {
 		return nil
 	}
 	return e.store.replace(reportedFile, []byte(t.UTC().Format(time.RFC3339)))

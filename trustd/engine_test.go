@@ -107,9 +107,7 @@ func (s *story) do(words []string) string {
 		s.sync = true
 		fallthrough
 	case "clock":
-		at, err := time.Parse(time.DateOnly, plain[0])
-		s.must(err)
-		s.now = at
+		s.now = s.date(plain[0])
 		return ""
 	case "cut": // power fails after so many more writes
 		n, err := strconv.Atoi(plain[0])
@@ -244,8 +242,7 @@ func (s *story) claim(who string, args map[string]string) string {
 	}
 	var clock time.Time
 	if args["clock"] != "" {
-		clock, err = time.Parse(time.DateOnly, args["clock"])
-		s.must(err)
+		clock = s.date(args["clock"])
 	}
 	csr := s.csr(who, args["csr"])
 	times, _ := strconv.Atoi(cmp.Or(args["times"], "1"))
@@ -426,6 +423,18 @@ func (s *story) same(name string) string {
 		return "yes"
 	}
 	return "no"
+}
+
+// date reads a day, or a day and a time.
+func (s *story) date(text string) time.Time {
+	s.t.Helper()
+	layout := time.DateOnly
+	if strings.Contains(text, "T") {
+		layout = "2006-01-02T15:04:05"
+	}
+	t, err := time.Parse(layout, text)
+	s.must(err)
+	return t
 }
 
 func (s *story) must(err error) {

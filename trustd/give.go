@@ -10,14 +10,9 @@ import (
 	"time"
 )
 
-const (
-	// partLife is how long the certificate of a part of Kubernetes lasts. The last
-	// third of it is for renewing: eight hours in which trustd may be down.
-	partLife = 24 * time.Hour
-	// maxAhead is how much longer a certificate may last than one made now, before
-	// it counts as made while the clock was ahead.
-	maxAhead = time.Minute
-)
+// partLife is how long the certificate of a part of Kubernetes lasts. The last third of it
+// is for renewing: eight hours in which trustd may be down.
+const partLife = 24 * time.Hour
 
 // share is where each part finds what is made for it, in a folder of its own that
 // PID 1 makes and that only trustd and the part can read. It is memory: a boot empties it.
@@ -97,7 +92,7 @@ func (e *engine) due() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s, now := e.schedule, e.clock.now()
-	return !s.found || !s.next.IsZero() && (!now.Before(s.next) || now.Add(maxAhead).Before(s.made))
+	return !s.found || !s.next.IsZero() && (!now.Before(s.next) || now.Add(clockSkew).Before(s.made))
 }
 
 func (r *round) give(p part) error {
@@ -240,7 +235,7 @@ func (p pair) fault(c *x509.Certificate, key *ecdsa.PrivateKey, ca *authority, n
 		return "is for other names"
 	case !now.Before(renewal(c)):
 		return "ends soon"
-	case now.Add(partLife + maxAhead).Before(c.NotAfter):
+	case now.Add(partLife + clockSkew).Before(c.NotAfter):
 		return "was made while the clock was ahead"
 	}
 	return ""

@@ -23,21 +23,29 @@ type person struct {
 	env     []string
 }
 
-func (p person) try(ctx context.Context, args ...string) (string, int) {
+// run returns what the command wrote to each of its outputs, and its exit code.
+func (p person) run(ctx context.Context, args ...string) (stdout, stderr string, code int) {
+	var out, notes strings.Builder
 	cmd := exec.CommandContext(ctx, p.command, args...)
-	cmd.Env = p.env
-	out, err := cmd.CombinedOutput()
-	if err != nil && cmd.ProcessState == nil {
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, &out, &notes
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		p.t.Fatalf("dactyl %s: %v", strings.Join(args, " "), err)
 	}
-	return string(out), cmd.ProcessState.ExitCode()
+	return out.String(), notes.String(), cmd.ProcessState.ExitCode()
 }
 
+// try returns both outputs as a terminal shows them.
+func (p person) try(ctx context.Context, args ...string) (string, int) {
+	out, notes, code := p.run(ctx, args...)
+	return out + notes, code
+}
+
+// types runs a command that has to work, and returns what a pipe would get of it.
 func (p person) types(args ...string) string {
 	p.t.Helper()
-	out, code := p.try(vm.Context(p.t), args...)
+	out, notes, code := p.run(vm.Context(p.t), args...)
 	if code != 0 {
-		p.t.Fatalf("dactyl %s: exit code %d: %s", strings.Join(args, " "), code, out)
+		p.t.Fatalf("dactyl %s: exit code %d: %s%s", strings.Join(args, " "), code, out, notes)
 	}
 	return out
 }
