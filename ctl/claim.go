@@ -70,7 +70,7 @@ func claimMachine(c *call) error {
 // unsigned is the error of a claim by which the machine has certainly not signed the
 // key: the request was not sent, or the machine refused it. After any other error, an
 // interrupt or an internal error of the machine for example, the machine may be
-// claimed by this key, and without the key nobody could manage it.
+// claimed by this key, and without the key it could not be managed.
 type unsigned struct{ error }
 
 func (u unsigned) Unwrap() error { return u.error }

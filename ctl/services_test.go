@@ -65,7 +65,7 @@ func (f fakeMachine) GetVersion(context.Context, *machineapi.GetVersionRequest) 
 }
 
 func (fakeMachine) SetAside(context.Context, *machineapi.SetAsideRequest) (*machineapi.SetAsideResponse, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeMachine) ListDaemons(context.Context, *machineapi.ListDaemonsRequest) (*machineapi.ListDaemonsResponse, error) {
@@ -116,15 +116,15 @@ func (f fakeMachine) Shutdown(context.Context, *machineapi.ShutdownRequest) (*ma
 }
 
 func (fakeMachine) SetHostname(context.Context, *machineapi.SetHostnameRequest) (*machineapi.SetHostnameResponse, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeMachine) StartProgram(context.Context, *machineapi.StartProgramRequest) (*machineapi.StartProgramResponse, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeMachine) StopProgram(context.Context, *machineapi.StopProgramRequest) (*machineapi.StopProgramResponse, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 // fakeLog has three daemons: networkd with three lines; moving, whose logd is
@@ -246,15 +246,15 @@ func (fakeConfig) GetConfig(context.Context, *config.GetConfigRequest) (*config.
 }
 
 func (fakeConfig) GetNetwork(context.Context, *config.GetNetworkRequest) (*config.Network, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeConfig) GetTime(context.Context, *config.GetTimeRequest) (*config.Time, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeConfig) GetKubernetes(context.Context, *config.GetKubernetesRequest) (*config.Kubernetes, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 type fakeKube struct{ *fake }
@@ -498,15 +498,15 @@ func (f fakeTrust) IssueKubernetesClient(_ context.Context, r *trust.IssueKubern
 }
 
 func (fakeTrust) PrepareKubernetes(context.Context, *trust.PrepareKubernetesRequest) (*trust.PrepareKubernetesResponse, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeTrust) IssueServer(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 func (fakeTrust) GetPairing(context.Context, *trust.GetPairingRequest) (*trust.Pairing, error) {
-	return nil, errors.New("nobody outside may call this")
+	return nil, errors.New("no client outside may call this")
 }
 
 type fakeDev struct{ *fake }

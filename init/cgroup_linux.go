@@ -162,7 +162,7 @@ func openLeaf(dir string) (*os.File, error) {
 			return nil, err
 		}
 		if got := strings.TrimSpace(string(text)); got != is.want {
-			return nil, fmt.Errorf("%s: %s is %q, want %q: somebody in the domain has changed it", dir, is.file, got, is.want)
+			return nil, fmt.Errorf("%s: %s is %q, want %q: a process of the domain has changed it", dir, is.file, got, is.want)
 		}
 	}
 	return group.OpenFile("cgroup.procs", os.O_WRONLY, 0)

@@ -55,7 +55,7 @@ type making struct {
 }
 
 // started notes a process that the root of a domain may keep from its program, for ever if
-// nobody kills it.
+// nothing kills it.
 func (m *machine) started(p making) {
 	if _, ended := m.early[p.pid]; ended {
 		p.ended()

@@ -40,7 +40,7 @@ var domainDirs = []struct {
 
 // domainMemory is where programs and pods with a hostPath may write without owning a
 // directory on the disk. The rest of a domain's root is read-only, so that a hostPath
-// which nobody provides fails at once, instead of filling memory and being gone after
+// which no manifest provides fails at once, instead of filling memory and being gone after
 // the next boot. What pods write is counted as their memory.
 var domainMemory = []struct{ at, options string }{
 	{"run", "mode=0755,size=32m,nr_inodes=16k"},           // sockets of agents and storage drivers, network namespaces

@@ -88,7 +88,7 @@ func startProcess(b blueprint, cgroup *os.File, member *int32, started started) 
 type waiter struct {
 	program *program
 	report  *os.File
-	started started // nil for a process that nobody can stop on its way
+	started started // nil for a process that no other can stop on its way
 	first   int     // pid of the process that PID 1 made
 	member  *int32  // pid of the one that this process made in a domain; 0 before; nil for none
 	told    bool    // started has been called for member

@@ -9,8 +9,8 @@ import (
 	"github.com/dactyl-os/dactyl/daemons/abi"
 )
 
-// TestPID1FollowsNoLinkOnTheDisk has a link where a daemon's directory should be, as somebody
-// leaves it who has the disk.
+// TestPID1FollowsNoLinkOnTheDisk has a link where a daemon's directory should be, as a person
+// with access to the disk leaves it.
 func TestPID1FollowsNoLinkOnTheDisk(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make namespaces")

@@ -31,7 +31,7 @@ type machine struct {
 	launching int                     // launches under way
 	early     map[int]unix.WaitStatus // ends of processes that a launch under way may have made
 	pids      map[int]*child          // running processes of daemons
-	making    map[int]making          // processes whose program is not reached yet, if somebody can keep them from it
+	making    map[int]making          // processes whose program is not reached yet, if another process can keep them from it
 	ending    ending                  // how the machine ends, once fleet.ending
 	ends      atomic.Bool             // fleet.ending, for those who serve
 }

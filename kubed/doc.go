@@ -65,7 +65,7 @@
 //
 // configd, trustd, networkd, etcdd, podd and PID 1, over ipc; over HTTPS with its own
 // certificate the API server, for what every cluster has (internal/render/objects.go),
-// looked at every 30 seconds and applied again when somebody changed one, and for the node's state; the others' health on 127.0.0.1. It is asked
+// looked at every 30 seconds and applied again when one was changed, and for the node's state; the others' health on 127.0.0.1. It is asked
 // by routerd, for the API, and by consoled, for the screen.
 //
 // docs/kubernetes.md says what is set and why.

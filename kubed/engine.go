@@ -70,8 +70,8 @@ type engine struct {
 }
 
 const (
-	// inspectAgain is how often objects are looked at, should somebody have changed or
-	// deleted one: a pod that finds no name server is not to wait for longer.
+	// inspectAgain is how often objects are inspected, in case one was changed or
+	// deleted: a pod that finds no name server must not wait longer.
 	inspectAgain = 30 * time.Second
 	// registerLimit is how long a healthy kubelet may take to register its node before it
 	// is started again. One whose node was there and is gone does not do it at all.

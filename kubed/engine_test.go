@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //	crash PART [TIMES]          its process ends; PID 1 starts another, which is ill
 //	state PART STATE REASON     what PID 1 says of it
 //	node ready | node not MESSAGE | node gone
-//	edited                      somebody changes or deletes an object that kubed has applied
+//	edited                      an object that kubed has applied is changed or deleted
 //	fails ACTION MESSAGE        actions that begin so fail: keys, keep, run PART, apply, stop …
 //	works ACTION                no longer
 //	restart                     a new kubed, which knows only what was kept

@@ -111,7 +111,7 @@ func (e *engine) appliedThem(now time.Time, all []render.Object, versions string
 }
 
 // inspected: the versions that these objects have in the cluster. Others than when they
-// were applied mean that somebody has changed or deleted one.
+// were applied mean that one was changed or deleted.
 func (e *engine) inspected(now time.Time, all []render.Object, versions string, err error) []action {
 	e.inspects.done(now, err)
 	if err == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
 
-// What nobody is configured with any more goes, with its folder: containerd takes the
+// A file that no configuration names any more is removed, with its folder: containerd takes the
 // folder of a registry, even an empty one, instead of what holds for all of them.
 func TestSweepRemovesFoldersThatAreEmpty(t *testing.T) {
 	f := files{gives: t.TempDir()}

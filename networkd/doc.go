@@ -17,7 +17,7 @@
 // each of them gets DHCP; with interfaces only those listed get addresses, and a link of
 // any kind can be listed. Links that appear later are treated the same, except USB
 // devices: one that appears more than two minutes after the start is left down unless it
-// is listed, so that nobody gets the machine's routes by plugging a stick in. A card that
+// is listed, so that plugging a stick in does not give it the machine's routes. A card that
 // was there at boot may be unplugged and come back. The mark of such a card is its group. What others
 // made (CNI's bridges, pods' addresses, routes of other origins) is never touched:
 // networkd changes and removes only what carries its mark. The mark is the protocol
@@ -88,7 +88,7 @@
 // configured ones: no router advertisements (the kernel ignores them, as CIS asks)
 // and no DHCPv6. It does not probe a DHCP address for conflicts (DHCPDECLINE) nor
 // release it when the machine stops: the next boot gets the same one sooner. No
-// Wi-Fi, no VLANs, bonds or bridges of its own.
+// Wi-Fi, no VLANs, bonds, or bridges that networkd makes.
 //
 // # Who calls it
 //

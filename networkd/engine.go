@@ -297,8 +297,8 @@ const bootTime = 2 * time.Minute
 // survives networkd.
 const atBoot = 0xdac7
 
-// wanted says whether a link is one of the machine's by itself. Whoever plugs a USB
-// stick in that says it is a network card must not get the machine's routes and names so.
+// wanted reports whether a link is one of the machine's. A USB stick that says it is a
+// network card must not get the machine's routes and names by being plugged in.
 // The card may be unplugged and come back: it is known by its address.
 func (e *engine) wanted(l link) bool {
 	if !l.usb || l.group == atBoot || e.seen.uptime < bootTime {

@@ -280,7 +280,7 @@ func (b *builder) ports() {
 }
 
 // api refuses the API's port to pods. Those of the machine's own network come over the
-// loopback link. Tunnels are let through: somebody may administer the machine by a VPN.
+// loopback link. Tunnels are let through: the machine may be administered over a VPN.
 func (b *builder) api(f filter) {
 	in := b.chain("api", nftables.ChainTypeFilter, nftables.ChainHookInput, filtering)
 	in(onLoopbackIn, accept)

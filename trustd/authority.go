@@ -59,7 +59,7 @@ func makeAuthority(name caName, random io.Reader) ([]byte, error) {
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if name == kubeletCA {
-		// Even where somebody trusts this CA by mistake, it makes nobody the API server
+		// Even where a program trusts this CA by mistake, none of its certificates is the API server
 		// by the names that only that one has.
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		template.PermittedDNSDomainsCritical = true

@@ -102,7 +102,7 @@
 // # Records and lineage
 //
 // Each client certificate that came from a CSR has its lineage in it, a URI of serials
-// (ipc/trust, Lineage): whoever is to be removed later is removed with all whose certificates
+// (ipc/trust, Lineage): a client that is to be removed later is removed with all whose certificates
 // descend from it, records or no records. Each issue is logged with the serials of the new
 // certificate and of the caller's. On record are 1024 clients of the API, of which a renewed
 // one needs the room of its last renewal only, and the last 256 certificates for Kubernetes;

@@ -83,7 +83,7 @@ func parts(w wish) []part {
 		}},
 		{"pods", []pair{
 			{"kubelet-client", kubernetesCA, client("system:node:"+w.node, "system:nodes")},
-			// The API server alone trusts the CA of this one: whoever has the pods' domain has its
+			// The API server alone trusts the CA of this one: an attacker in the pods' domain has its
 			// key, and may redirect the API server's port in the machine's network.
 			{"kubelet-server", kubeletCA, serving(w.node, w.kubelet())},
 			{"kube-proxy", kubernetesCA, client("system:kube-proxy", "")},

@@ -31,7 +31,7 @@ func TestNoFileNeedsMuchMemory(t *testing.T) {
 		"empty lines in a text":      fill("a: |\n", "\n", ""),
 		"documents":                  fill("", "---\n", ""),
 		"directives":                 fill("", "%A\n", "---\n"),
-		"flags that nobody knows":    fill("kubernetes: {extraArgs: {kubelet: {", "a: b,", "}}}"),
+		"flags that do not exist":    fill("kubernetes: {extraArgs: {kubelet: {", "a: b,", "}}}"),
 		"keys that must be compared": fill("", "? a\n", ""),
 	} {
 		if len(text) > maxBytes || len(text) < maxBytes-8 {

@@ -26,7 +26,7 @@ import (
 
 // The promise: stalling clients do not make an admin's calls slow. BenchmarkHostile measures calls of
 // an admin at a steady pace, with the gateway idle and while 600 connections
-// stall. Gateway and attackers are processes of their own: this test binary again, with
+// stall. Gateway and attackers are separate processes: this test binary again, with
 // roleEnv set. Run:
 //
 //	go test -tags grpcnotrace -run - -bench Hostile -benchtime 2000x ./daemons/routerd

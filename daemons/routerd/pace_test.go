@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// One address that waits many times is in nobody's way, and what gives up leaves no trace.
+// An address that waits many times delays no other, and a waiter that gives up leaves no trace.
 func TestPace(t *testing.T) {
 	p := newPace(time.Hour, 2) // no token comes by itself
 	flood, owner := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")

@@ -94,7 +94,7 @@ func TestDeadNameServers(t *testing.T) {
 	m := newMachine(t, fakeConfig{servers: []string{"clock.example.org"}}, fakeNetwork{resolvers: []string{"127.0.0.2", "127.0.0.3"}}, ntp, dns)
 	m.round()
 	if got := m.get().Error; got != "resolve clock.example.org: name server 127.0.0.3: no answer within 2s" {
-		t.Errorf("error %q: want it to say that nobody answered in time", got)
+		t.Errorf("error %q: want it to say that no server answered in time", got)
 	}
 }
 

@@ -269,7 +269,7 @@ type Daemon struct {
 	Replaced      bool                   `protobuf:"varint,17,opt,name=replaced,proto3" json:"replaced,omitempty"`                    // runs a binary that is not the image's
 	OnRequest     bool                   `protobuf:"varint,18,opt,name=on_request,json=onRequest,proto3" json:"on_request,omitempty"` // runs only between StartProgram and StopProgram; idle otherwise
 	Args          []string               `protobuf:"bytes,19,rep,name=args,proto3" json:"args,omitempty"`                             // of StartProgram
-	SetAside      []string               `protobuf:"bytes,21,rep,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`     // directories of its own that were set aside in this boot
+	SetAside      []string               `protobuf:"bytes,21,rep,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`     // its directories that were set aside in this boot
 	Domain        string                 `protobuf:"bytes,20,opt,name=domain,proto3" json:"domain,omitempty"`                         // runs in the namespaces of the program of this name; empty: in its own
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -15,7 +15,7 @@ const lineageURN = "dactyl:lineage:"
 func Serial(c *x509.Certificate) string { return fmt.Sprintf("%032x", c.SerialNumber) }
 
 // Lineage returns by which certificates one was issued: serials, the first admin's first,
-// and last that with which its own series of renewals began. Whoever removes one of these
+// and last that with which its series of renewals began. Removing one of these
 // from a machine removes all that descends from it, renewals included.
 // A certificate that names none began a series itself: it was issued by a claim, or by a
 // trustd that recorded no lineage.

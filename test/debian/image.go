@@ -141,7 +141,7 @@ func groups(users []string) string {
 	return all
 }
 
-// unread is what nobody reads in a container.
+// unread are the files that no program in a container reads.
 var unread = []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian"}
 
 // pack writes the archive: one layer, its configuration, and a manifest.

@@ -31,7 +31,7 @@ const (
 )
 
 // Registry is Debian's docker-registry on this host, over TLS with a certificate of a CA
-// that nobody knows, for one user.
+// that no other machine trusts, for one user.
 type Registry struct {
 	Name           string // as a machine's images are called: HOST:PORT
 	Authority      string // PEM

@@ -48,7 +48,7 @@ func TestSnapshotIsMadeOnce(t *testing.T) {
 	}
 }
 
-// What is not complete is nobody's to use: the next that asks makes it.
+// An incomplete snapshot is not used: the next caller makes it again.
 func TestSnapshotThatFailedIsMadeAgain(t *testing.T) {
 	parent, broken := t.TempDir(), errors.New("broken")
 	if _, err := findSnapshot(t.Context(), parent, "key", func(string) error { return broken }); !errors.Is(err, broken) {

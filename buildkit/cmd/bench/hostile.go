@@ -8,7 +8,7 @@ import (
 )
 
 // hostile compares an admin's calls while clients of all kinds stall with calls while nothing else
-// happens: routerd's own benchmark, with the gateway and the attackers as processes of their own.
+// happens: routerd's own benchmark, with the gateway and the attackers as separate processes.
 func hostile(ctx context.Context, b *bench) ([]result, error) {
 	const benchmark = "BenchmarkHostile"
 	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "grpcnotrace,netgo,osusergo", "-run", "-",

@@ -30,7 +30,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// Flags by which a file on the ESP would give rights, and what somebody is told.
+// Flags by which a file on the ESP would give rights, and the message that refuses each.
 func TestNoRights(t *testing.T) {
 	for component, flags := range map[string][]string{
 		"kubelet": {
@@ -118,7 +118,7 @@ func TestPage(t *testing.T) {
 	b.WriteString(`# Flags of Kubernetes' components that cluster.yaml may set
 
 For ` + "`kubernetes.extraArgs` in [cluster.yaml](cluster-yaml.md)" + `. Made from ` + "`ipc/config/extraargs`" + ` by ` + "`go test ./ipc/config/extraargs -update`" + `.
-A flag that is not here is refused when the file is read. Whoever can write the disk's FAT partition can write that file, so no flag here changes
+A flag that is not here is refused when the file is read. Everyone with access to the disk's FAT partition can write that file, so no flag here changes
 who may do what, where a component gets pods, keys or files from, where it listens, or what it checks.
 `)
 	for _, component := range Components() {

@@ -58,7 +58,7 @@ func fits(rule object, r request) bool {
 	})
 }
 
-// Who reads a Secret or a ConfigMap, or has a token checked, is in the log, whoever it is; what
+// Each client that reads a Secret or a ConfigMap, or has a token checked, is in the log; what
 // the machine's own components read otherwise is not.
 func TestAudit(t *testing.T) {
 	everybody := []string{"system:authenticated"}

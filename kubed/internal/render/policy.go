@@ -49,7 +49,7 @@ var sensitive = list{
 }
 
 // audit logs who did what to which object, never an object's content: secrets are in
-// there. The first rule that fits decides. Whoever reads or lists a sensitive object is
+// there. The first rule that fits decides. Each client that reads or lists a sensitive object is
 // logged, the machine's components and nodes too; of watches of them only those of service
 // accounts, because a component or a kubelet renews each of its watches every few minutes,
 // and its list comes before the first.

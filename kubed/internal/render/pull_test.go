@@ -35,7 +35,7 @@ const (
 	deadAddress = "203.0.113.9"
 
 	secureRegistry = pullAddress + ":5000" // TLS from its own CA, and basic auth
-	openRegistry   = pullAddress + ":5001" // no TLS, nobody is asked who it is
+	openRegistry   = pullAddress + ":5001" // no TLS, no password
 	deadRegistry   = deadAddress + ":5000"
 	proxyAddress   = pullAddress + ":8888"
 
@@ -62,11 +62,11 @@ func TestPull(t *testing.T) {
 		proxied    string
 	}{
 		{name: "a private CA and a password", registries: Registries{Hosts: []Registry{private}}, image: secureRegistry + "/library/app:1", login: auth},
-		{name: "a private CA that nobody named", image: secureRegistry + "/library/app:1", login: auth, fails: "certificate signed by unknown authority"},
+		{name: "a private CA that is not configured", image: secureRegistry + "/library/app:1", login: auth, fails: "certificate signed by unknown authority"},
 		{name: "no password", registries: Registries{Hosts: []Registry{private}}, image: secureRegistry + "/library/app:1", fails: "no basic auth credentials"},
 		{name: "a wrong password", registries: Registries{Hosts: []Registry{private}}, image: secureRegistry + "/library/app:1", login: []string{"me", "wrong"}, fails: "401"},
 		{name: "no TLS", registries: Registries{Hosts: []Registry{{Name: openRegistry, HTTP: true}}}, image: openRegistry + "/library/app:1"},
-		{name: "no TLS where nobody said so", image: openRegistry + "/library/app:1", fails: "server gave HTTP response to HTTPS client"},
+		{name: "no TLS where it is not configured", image: openRegistry + "/library/app:1", fails: "server gave HTTP response to HTTPS client"},
 		{name: "a first mirror that does not answer", registries: Registries{Hosts: []Registry{
 			{Name: "docker.io", Mirrors: []string{deadRegistry, secureRegistry}}, private}}, image: "docker.io/library/app:1", login: auth},
 		{name: "a mirror with a path, for every registry", registries: Registries{Hosts: []Registry{
@@ -91,7 +91,7 @@ func TestPull(t *testing.T) {
 	}
 }
 
-// pullInside runs the test in a network of its own.
+// pullInside runs the test in a separate network namespace.
 func pullInside(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make a network namespace")

@@ -1,5 +1,5 @@
 // Scenario applications: redis, nginx and PostgreSQL, as Debian packages them, from images
-// with script entry points, pulled from a registry with TLS of its own CA and a password,
+// with script entry points, pulled from a registry with TLS, a private CA and a password,
 // run from manifests as people write them. They answer through Services, keep what they
 // were given across a power cut, and kubectl exec -i delivers all of its input. If it
 // fails, Dactyl runs its own tests and not what people have.
