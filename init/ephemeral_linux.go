@@ -64,7 +64,7 @@ func (e *ephemeralDirs) prepare(d abi.Daemon) {
 	e.disk.Lock()
 	defer e.disk.Unlock()
 	for _, dir := range []string{e.discard, e.keep} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makeOwned(dir, os.Geteuid(), 0o700); err != nil {
 			e.warn("%v", err)
 			return
 		}
@@ -90,12 +90,18 @@ func (e *ephemeralDirs) begin() {
 		return
 	}
 	e.began = true
-	old, err := os.ReadDir(e.keep)
+	keep, err := openToRead(e.keep)
+	if err != nil {
+		e.warn("%v", err)
+		return
+	}
+	defer keep.Close()
+	old, err := keep.Readdirnames(-1)
 	if err != nil {
 		e.warn("%v", err)
 	}
-	for _, entry := range old {
-		_, _ = e.move(filepath.Join(e.keep, entry.Name()), e.newName()) // a failure is in the log
+	for _, name := range old {
+		_, _ = e.move(filepath.Join(e.keep, name), e.newName()) // a failure is in the log
 	}
 }
 
@@ -141,6 +147,17 @@ func (e *ephemeralDirs) move(from, to string) (there bool, err error) {
 		e.warn("%v", err)
 	}
 	return err == nil, err
+}
+
+// openToRead opens a directory through no symbolic link.
+func openToRead(dir string) (*os.File, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, dir, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return os.NewFile(uintptr(fd), dir), nil
 }
 
 // rename follows no symbolic link: who writes EPHEMERAL offline could make one.
@@ -195,12 +212,13 @@ func (e *ephemeralDirs) asideOf(owner string) []string {
 
 // empty deletes all that is in discard, as far as the kernel lets it.
 func (e *ephemeralDirs) empty() {
-	top, err := unix.Open(e.discard, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	discard, err := openToRead(e.discard)
 	if err != nil {
-		e.warn("open %s: %v", e.discard, err)
+		e.warn("%v", err)
 		return
 	}
-	defer unix.Close(top)
+	defer discard.Close()
+	top := int(discard.Fd())
 	w := &wrecker{top: top}
 	for {
 		names := namesIn(top)

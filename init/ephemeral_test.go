@@ -61,6 +61,35 @@ func TestEmptyDeletesWhateverIsThere(t *testing.T) {
 	}
 }
 
+// Directories that PID 1 deletes, or deletes from, may have been made links, or lie below one.
+func TestPrepareDeletesNothingThroughALink(t *testing.T) {
+	for _, link := range []string{"dactyl", "dactyl/discarded", "dactyl/aside"} {
+		t.Run(link, func(t *testing.T) {
+			top := t.TempDir()
+			others := filepath.Join(top, "others")
+			warned := make(chan struct{}, 10)
+			e := newEphemeralDirs(func(string, ...any) { warned <- struct{}{} })
+			e.discard, e.keep = filepath.Join(top, "dactyl/discarded"), filepath.Join(top, "dactyl/aside")
+			at := filepath.Join(top, link)
+			if err := errors.Join(
+				os.MkdirAll(filepath.Join(others, "discarded/file"), 0o755), os.MkdirAll(filepath.Join(others, "aside/file"), 0o755),
+				os.MkdirAll(filepath.Dir(at), 0o755), os.Symlink(others, at),
+			); err != nil {
+				t.Fatal(err)
+			}
+			e.prepare(abi.Daemon{Emptied: []string{filepath.Join(top, "boot")}})
+			e.begin()
+			e.empty()
+			<-warned
+			for _, name := range []string{"discarded/file", "aside/file"} {
+				if _, err := os.Lstat(filepath.Join(others, name)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // makeDeep makes directories in each other, deeper than a path can be long.
 func makeDeep(t *testing.T, top string, depth int) {
 	t.Helper()

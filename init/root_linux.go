@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -129,24 +128,6 @@ func (r *daemonRoot) bind(path, place string, attributes, propagation uint64) er
 		return &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return r.makePlace(strings.TrimPrefix(place, "/"), st.Mode&unix.S_IFMT == unix.S_IFDIR)
-}
-
-// volatile are the directories in which others than the build put files. PID 1 follows no
-// symbolic links there: one that was made offline, or by a domain's root, would lead it to
-// another's files.
-var volatile = []string{"/boot", "/run", "/state", "/tmp", "/var"}
-
-// openPlace opens a path to be bound.
-func openPlace(path string) (int, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
-	if slices.ContainsFunc(volatile, func(dir string) bool { return within(path, dir) }) {
-		how.Resolve = unix.RESOLVE_NO_SYMLINKS
-	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
-	if err == unix.ELOOP {
-		return 0, fmt.Errorf("a symbolic link is in the way: %w", err)
-	}
-	return fd, err
 }
 
 // makePlace makes an empty directory or file to attach a mount to. One inside a
@@ -322,37 +303,4 @@ func newMount(kind, options string, attributes int) (int, error) {
 func setMount(fd int, attributes, propagation uint64) error {
 	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE,
 		&unix.MountAttr{Attr_set: attributes, Propagation: propagation})
-}
-
-// makeOwned makes a directory of a daemon's, and those above it, if they are
-// missing. It gets its name when it is the daemon's: one that a power cut left
-// to root would keep the daemon out for ever.
-func makeOwned(dir string, user int, mode os.FileMode) error {
-	for there := dir; there != "/"; there = filepath.Dir(there) {
-		fd, err := openPlace(there)
-		if err == nil {
-			unix.Close(fd)
-			if there == dir {
-				return nil
-			}
-			break // and what is above it is no link, either
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return &fs.PathError{Op: "open", Path: there, Err: err}
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	coming := dir + ".new"
-	if err := os.Mkdir(coming, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := os.Chown(coming, user, user); err != nil {
-		return err
-	}
-	if err := os.Chmod(coming, mode); err != nil {
-		return err
-	}
-	return os.Rename(coming, dir)
 }
