@@ -36,6 +36,11 @@ type engine struct {
 	keeps job
 	lacks string // what who lacks
 
+	configured map[partName]string // digests of what settings say for parts with directories
+	worked     map[partName]string // those that are known to work, as kept
+	remembers  job
+	full       bool // the disk, which components' directories are on
+
 	stale    bool         // what follows was made from older settings, facts or who
 	node     *render.Node // nil until it is known who the node is
 	programs []render.Program
@@ -78,8 +83,8 @@ const (
 	registerLimit = 5 * time.Minute
 )
 
-func newEngine(now time.Time, was pin) *engine {
-	e := &engine{began: now, pin: was, nodeSince: now}
+func newEngine(now time.Time, was pin, worked map[partName]string) *engine {
+	e := &engine{began: now, pin: was, worked: worked, nodeSince: now}
 	for _, s := range specifications {
 		e.parts = append(e.parts, &part{specification: s, since: now, begun: now})
 	}
@@ -158,6 +163,7 @@ func (e *engine) settle(now time.Time) []action {
 	}
 	out = append(out, e.keep(now)...)
 	out = append(out, e.prepare(now)...)
+	out = append(out, e.rememberThem(now)...)
 	if e.keys == e.wish().String() {
 		for i, p := range e.parts {
 			out = append(out, e.bring(now, p, e.programs[i])...)
@@ -237,6 +243,7 @@ func (e *engine) bring(now time.Time, p *part, want render.Program) []action {
 	}
 	if p.asked != "" {
 		p.began(now, "it is started with other flags")
+		p.goodStarts = p.process.restarts
 	}
 	p.starts.begin(now)
 	return []action{run{want}}
@@ -402,11 +409,12 @@ func (e *engine) wake() time.Time {
 			next = earliest(next, t)
 		}
 	}
-	jobs := []*job{&e.looks, &e.keeps, &e.keysJob, &e.applies, &e.inspects, &e.nodeAsks, &e.labels}
+	jobs := []*job{&e.looks, &e.keeps, &e.keysJob, &e.applies, &e.inspects, &e.nodeAsks, &e.labels, &e.remembers}
 	at(e.rejoinAt())
 	for _, p := range e.parts {
 		jobs = append(jobs, &p.starts, &p.writes, &p.stops, &p.restart, &p.repair, &p.checks)
 		at(e.hungAt(p))
+		at(e.provenAt(p))
 	}
 	for _, j := range jobs {
 		if !j.busy {

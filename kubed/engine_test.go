@@ -33,11 +33,13 @@ var update = flag.Bool("update", false, "write what the engine does into testdat
 //	crash PART [TIMES]          its process ends; PID 1 starts another, which is ill
 //	state PART STATE REASON     what PID 1 says of it
 //	node ready | node not MESSAGE | node gone
+//	disk full | disk free       as the file system with components' directories is
 //	edited                      an object that kubed has applied is changed or deleted
 //	fails ACTION MESSAGE        actions that begin so fail: keys, keep, run PART, apply, stop …
 //	works ACTION                no longer
 //	restart                     a new kubed, which knows only what was kept
 //	reboot                      the machine too
+//	forget                      what was kept is lost
 //	person PART                 somebody restarts a part by hand
 //	wait                        nothing; time goes on
 //	status                      shows what kubed tells somebody who asks
@@ -84,6 +86,8 @@ type story struct {
 
 	boot     int
 	pin      pin
+	worked   map[partName]string
+	full     bool
 	facts    facts
 	settings settings
 	quick    bool
@@ -106,7 +110,7 @@ type program struct {
 var storyStart = time.Unix(1_000_000, 0)
 
 func play(t *testing.T, script string) string {
-	s := &story{T: t, now: storyStart, fails: map[string]string{}}
+	s := &story{T: t, now: storyStart, fails: map[string]string{}, worked: map[partName]string{}}
 	s.reboot()
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(strings.TrimSpace(line), "->") {
@@ -145,7 +149,7 @@ func (s *story) reboot() {
 	s.restart()
 }
 
-func (s *story) restart() { s.engine = newEngine(s.now, s.pin) }
+func (s *story) restart() { s.engine = newEngine(s.now, s.pin, s.worked) }
 
 // until lets the engine do what is due before then.
 func (s *story) until(then time.Time) {
@@ -197,6 +201,11 @@ func (s *story) perform(a action) []action {
 			s.pin = a.pin
 		}
 		return e.keptIt(s.now, a.pin, err)
+	case remember:
+		if err == nil {
+			s.worked = a.worked
+		}
+		return e.remembered(s.now, a.worked, err)
 	case prepare:
 		return e.prepared(s.now, a.wish, err)
 	case run:
@@ -250,7 +259,7 @@ func (s *story) perform(a action) []action {
 		for name, p := range s.programs {
 			all[name] = p.process
 		}
-		return e.seen(s.now, s.now, all, err)
+		return e.seen(s.now, s.now, all, s.full, err)
 	}
 	s.Fatalf("unknown action %T", a)
 	return nil
@@ -321,6 +330,8 @@ func (s *story) event(words []string) {
 		if s.node.ready, s.node.message = rest[0] == "ready", strings.Join(rest[1:], " "); rest[0] == "gone" {
 			s.node = nodeIs{gone: true, message: "the kubelet has not registered it yet"}
 		}
+	case "disk":
+		s.full = rest[0] == "full"
 	case "edited":
 		s.edits++
 	case "fails":
@@ -332,6 +343,9 @@ func (s *story) event(words []string) {
 		s.restart()
 		s.act(s.engine.observe(s.now, s.facts), "")
 		s.act(s.engine.configure(s.now, s.settings), "")
+	case "forget":
+		s.pin, s.worked = pin{}, map[partName]string{}
+		s.restart()
 	case "reboot":
 		s.reboot()
 	case "person":

@@ -16,8 +16,12 @@ func (e *engine) tick(now time.Time) []action { return e.settle(now) }
 func (e *engine) configure(now time.Time, s settings) []action {
 	e.settings, e.stale = &s, true
 	e.keysJob.due = now
+	e.configured = map[partName]string{}
 	for _, p := range e.parts {
 		p.starts.due = now
+		if p.data {
+			e.configured[p.name] = s.configuration(p.name)
+		}
 	}
 	return e.settle(now)
 }
@@ -66,7 +70,7 @@ func (e *engine) started(now time.Time, p render.Program, err error) []action {
 		return e.settle(now)
 	}
 	x.asked, x.wrote = flags(p), liveTexts(p)
-	x.begun, x.problem, x.checks.due = now, "", now
+	x.begun, x.problem, x.checks.due, x.recount = now, "", now, true
 	e.lookSoon(now)
 	return e.settle(now)
 }
@@ -141,8 +145,10 @@ func (e *engine) lookSoon(now time.Time) {
 	}
 }
 
-// seen: what PID 1 says of the parts; asked is when it was asked.
-func (e *engine) seen(now, asked time.Time, all map[partName]process, err error) []action {
+// seen: what PID 1 says of the parts, and whether the disk is full; asked is when it was
+// asked.
+func (e *engine) seen(now, asked time.Time, all map[partName]process, full bool, err error) []action {
+	e.full = full
 	e.looks.busy, e.looks.due = false, e.round(now)
 	if err != nil {
 		e.looks.due = now.Add(slowLook)

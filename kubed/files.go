@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
@@ -126,6 +128,58 @@ func (f files) readPin() (p pin, err error) {
 		return pin{}, fmt.Errorf("read who the node was: %w", err)
 	}
 	return p, nil
+}
+
+const workedFile = "healthy.json"
+
+// keepWorked stores the configurations that are known to work.
+func (f files) keepWorked(worked map[partName]string) error {
+	text, err := json.Marshal(worked)
+	if err != nil {
+		return err
+	}
+	if err := replace(filepath.Join(f.keeps, workedFile), append(text, '\n'), kept); err != nil {
+		return fmt.Errorf("keep what was healthy: %w", err)
+	}
+	return nil
+}
+
+// readWorked reads the configurations that are known to work; none if that cannot be read.
+func (f files) readWorked() (map[partName]string, error) {
+	worked := map[partName]string{}
+	text, err := os.ReadFile(filepath.Join(f.keeps, workedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return worked, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &worked)
+	}
+	if err != nil || worked == nil {
+		return map[partName]string{}, fmt.Errorf("read what was healthy: %w", err)
+	}
+	return worked, nil
+}
+
+const (
+	// minFree is what components need to start: containerd's database grows in steps of
+	// up to 16 MiB.
+	minFree = 16 << 20
+	// minFreeFiles is how many files the kubelet makes until it is healthy, and more.
+	minFreeFiles = 64
+)
+
+// full says that the disk, which components' directories are on, has too little space
+// for them to start. What cannot be known is not full.
+func (f files) full() bool {
+	var st unix.Statfs_t
+	if unix.Statfs(f.keeps, &st) != nil {
+		return false
+	}
+	return tooFull(st)
+}
+
+func tooFull(st unix.Statfs_t) bool {
+	return st.Bavail*uint64(st.Bsize) < minFree || st.Files > 0 && st.Ffree < minFreeFiles
 }
 
 // key is the path of something that trustd gave to kubed.

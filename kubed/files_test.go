@@ -1,9 +1,12 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
@@ -30,5 +33,47 @@ func TestSweepRemovesFoldersThatAreEmpty(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(f.gives, name)); (err == nil) != want || err != nil && !os.IsNotExist(err) {
 			t.Errorf("%s is there: %v, want %v", name, err, want)
 		}
+	}
+}
+
+func TestWhatWasHealthyIsKept(t *testing.T) {
+	f := files{keeps: t.TempDir()}
+	if worked, err := f.readWorked(); err != nil || len(worked) != 0 {
+		t.Errorf("at first: %v, %v", worked, err)
+	}
+	want := map[partName]string{"kubelet": "a", "containerd": "b"}
+	if err := f.keepWorked(want); err != nil {
+		t.Fatal(err)
+	}
+	if worked, err := f.readWorked(); err != nil || !maps.Equal(worked, want) {
+		t.Errorf("kept: %v, %v", worked, err)
+	}
+	for _, text := range []string{"", "null", "[]", `{"kubelet": 1}`} {
+		if err := os.WriteFile(filepath.Join(f.keeps, workedFile), []byte(text), kept); err != nil {
+			t.Fatal(err)
+		}
+		if worked, err := f.readWorked(); err == nil || worked == nil || len(worked) != 0 {
+			t.Errorf("%q: %v, %v", text, worked, err)
+		}
+	}
+}
+
+func TestDiskIsFull(t *testing.T) {
+	for name, c := range map[string]struct {
+		st   unix.Statfs_t
+		full bool
+	}{
+		"room":                     {unix.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1000, Ffree: 900}, false},
+		"no space":                 {unix.Statfs_t{Bsize: 4096, Bavail: 0, Bfree: 1 << 20, Files: 1000, Ffree: 900}, true},
+		"little space":             {unix.Statfs_t{Bsize: 4096, Bavail: 4095, Files: 1000, Ffree: 900}, true},
+		"no files":                 {unix.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1000, Ffree: 0}, true},
+		"files without any number": {unix.Statfs_t{Bsize: 4096, Bavail: 1 << 20}, false},
+	} {
+		if got := tooFull(c.st); got != c.full {
+			t.Errorf("%s: %v, want %v", name, got, c.full)
+		}
+	}
+	if (files{keeps: filepath.Join(t.TempDir(), "none")}).full() {
+		t.Error("what cannot be known counts as full")
 	}
 }

@@ -109,6 +109,7 @@ type part struct {
 	hung    int       // how often it was started anew for hanging since it was healthy
 
 	goodStarts uint32 // process.restarts when starts last counted as good
+	recount    bool   // starts count from what PID 1 says next
 	repair     job
 	repaired   bool // its directories have been set aside in this boot
 

@@ -64,7 +64,11 @@ func newServer(p peers, f files, c cluster, log *slog.Logger) *server {
 	if err != nil {
 		log.Warn("it gets a new name", "error", err.Error())
 	}
-	return &server{peers: p, files: f, cluster: c, log: log, events: make(chan event), wanted: make(chan struct{}), engine: newEngine(time.Now(), was), worked: func() {}}
+	worked, err := f.readWorked()
+	if err != nil {
+		log.Warn("no configuration is known to work", "error", err.Error())
+	}
+	return &server{peers: p, files: f, cluster: c, log: log, events: make(chan event), wanted: make(chan struct{}), engine: newEngine(time.Now(), was, worked), worked: func() {}}
 }
 
 // decide is the one goroutine that tells the engine what happens; what the engine
@@ -116,7 +120,7 @@ func (s *server) step(e event) []action {
 // report logs what a person would want to find later: who became healthy or ill.
 func (s *server) report(before, after summary, v view) {
 	for i, p := range v.parts {
-		if before.healthy[i] != after.healthy[i] {
+		if before.healthy[i] != after.healthy[i] || before.spared[i] != after.spared[i] {
 			s.log.Info("component", "name", p.name, "healthy", p.healthy, "reason", p.reason)
 		}
 	}
@@ -160,6 +164,9 @@ func (s *server) try(ctx context.Context, a action) (event, error) {
 	case keep:
 		err := s.files.keepPin(a.pin)
 		return func(e *engine, now time.Time) []action { return e.keptIt(now, a.pin, err) }, err
+	case remember:
+		err := s.files.keepWorked(a.worked)
+		return func(e *engine, now time.Time) []action { return e.remembered(now, a.worked, err) }, err
 	case prepare:
 		err := plain(s.peers.prepare(ctx, a.wish))
 		return func(e *engine, now time.Time) []action { return e.prepared(now, a.wish, err) }, err
@@ -201,7 +208,8 @@ func (s *server) try(ctx context.Context, a action) (event, error) {
 	case look:
 		asked := time.Now()
 		all, err := s.look(ctx)
-		return func(e *engine, now time.Time) []action { return e.seen(now, asked, all, err) }, nil
+		full := s.files.full()
+		return func(e *engine, now time.Time) []action { return e.seen(now, asked, all, full, err) }, nil
 	}
 	panic(fmt.Sprintf("BUG: unknown action %T", a))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -54,13 +55,17 @@ const ready = "ready"
 
 // summary is what is worth a line in the log when it changes.
 type summary struct {
-	healthy [10]bool // by part
+	healthy [10]bool   // by part
+	spared  [10]string // by part: why its directories stay
 	node    bool
 }
 
 func (e *engine) summary() (s summary) {
 	for i, p := range e.parts {
 		s.healthy[i] = p.healthy
+		if e.settings != nil {
+			s.spared[i] = e.spared(p)
+		}
 	}
 	s.node = e.nodeReady
 	return s
@@ -94,6 +99,9 @@ func (e *engine) partView(now time.Time, p *part) partView {
 	v := partView{name: p.name, version: p.version, state: p.process.state, restarts: p.process.restarts, healthy: p.healthy, since: now.Sub(p.since), reason: p.problem}
 	if p.asked != "" && p.process.state != "up" && p.process.reason != "" {
 		v.reason = p.process.state + ": " + p.process.reason
+	}
+	if why := e.spared(p); why != "" {
+		v.reason = strings.TrimPrefix(v.reason+"; its directories stay, because "+why, "; ")
 	}
 	switch {
 	case p.asked != "":
