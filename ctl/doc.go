@@ -19,7 +19,9 @@
 //
 // Tables for people; with -o json and -o yaml the API's own messages, with the
 // fields' names as they are in the .proto files, every field present, 64-bit
-// numbers as strings as proto3's JSON has them. Streams are one JSON object per
+// numbers as strings and enums as the names of their values, as proto3's JSON has
+// them: DAEMON_STATE_UP, where a table has up. So they are the same as in what grpcurl
+// prints, and every protobuf library reads them. Streams are one JSON object per
 // line. Headers and names do not change between versions of one major number.
 // Everything that a machine says is made printable before it reaches a terminal.
 // Answers go to stdout; questions, progress, warnings and errors to stderr.

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dactyl-os/dactyl/ipc/kube"
+	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 func kubeFlags(f *pflag.FlagSet) {
@@ -119,7 +121,7 @@ func componentTable(r *kube.GetStatusResponse) table {
 		if health(c) != "" {
 			since = millis(c.SinceMs)
 		}
-		t.add(c.Name, c.State, health(c), since, c.Version, pid, decimal(c.Uid), memory, decimal(c.Restarts), c.WaitingFor, c.Reason)
+		t.add(c.Name, words.Of(c.State), health(c), since, c.Version, pid, decimal(c.Uid), memory, decimal(c.Restarts), c.WaitingFor, c.Reason)
 	}
 	return t
 }
@@ -129,7 +131,7 @@ func health(c *kube.Component) string {
 	switch {
 	case c.Healthy:
 		return "ok"
-	case c.State == "up":
+	case c.State == machineapi.DaemonState_DAEMON_STATE_UP:
 		return "failing"
 	}
 	return ""

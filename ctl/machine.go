@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 func daemonFlags(f *pflag.FlagSet) {
@@ -20,7 +21,7 @@ func daemonFlags(f *pflag.FlagSet) {
 func showDaemons(c *call, r *machineapi.ListDaemonsResponse) error {
 	if c.output == asTable && !c.isSet("all") {
 		all := len(r.Daemons)
-		r.Daemons = slices.DeleteFunc(r.Daemons, func(d *machineapi.Daemon) bool { return d.State == "idle" })
+		r.Daemons = slices.DeleteFunc(r.Daemons, func(d *machineapi.Daemon) bool { return d.State == machineapi.DaemonState_DAEMON_STATE_IDLE })
 		if idle := all - len(r.Daemons); idle > 0 {
 			c.note("programs that run on request and are idle now: %d (--all shows them)", idle)
 		}
@@ -42,7 +43,7 @@ func daemonTable(r *machineapi.ListDaemonsResponse) table {
 		if d.Replaced {
 			note = first(note, "replaced")
 		}
-		t.add(d.Name, d.State, pid, decimal(d.Uid), uptime, decimal(d.Restarts), memory,
+		t.add(d.Name, words.Of(d.State), pid, decimal(d.Uid), uptime, decimal(d.Restarts), memory,
 			some(d.Capabilities), namespaces(d), d.Seccomp, landlock, note)
 	}
 	return t

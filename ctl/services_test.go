@@ -70,15 +70,15 @@ func (fakeMachine) SetAside(context.Context, *machineapi.SetAsideRequest) (*mach
 
 func (fakeMachine) ListDaemons(context.Context, *machineapi.ListDaemonsRequest) (*machineapi.ListDaemonsResponse, error) {
 	return &machineapi.ListDaemonsResponse{Daemons: []*machineapi.Daemon{
-		{Name: "logd", State: "up", Tier: 1, Pid: 21, Uid: 101, UptimeMs: 93784000, MemoryBytes: 4404019, ResidentBytes: 6291456,
+		{Name: "logd", State: machineapi.DaemonState_DAEMON_STATE_UP, Tier: 1, Pid: 21, Uid: 101, UptimeMs: 93784000, MemoryBytes: 4404019, ResidentBytes: 6291456,
 			Capabilities: []string{"SYSLOG"}, Bounding: []string{"SYSLOG"},
 			Namespaces: map[string]bool{"mnt": true, "net": true, "pid": true, "user": false}, Seccomp: "filter", NoNewPrivs: true, Landlock: 6},
-		{Name: "networkd", State: "up", Tier: 4, Pid: 24, Uid: 104, UptimeMs: 750, Restarts: 2, MemoryBytes: 5242880,
+		{Name: "networkd", State: machineapi.DaemonState_DAEMON_STATE_UP, Tier: 4, Pid: 24, Uid: 104, UptimeMs: 750, Restarts: 2, MemoryBytes: 5242880,
 			Capabilities: []string{"NET_ADMIN", "NET_RAW"}, Bounding: []string{"NET_ADMIN", "NET_RAW"},
 			Namespaces: map[string]bool{"mnt": true, "net": false}, Seccomp: "filter", NoNewPrivs: true, Landlock: 6, Replaced: true},
-		{Name: "timed", State: "backoff", Reason: "exit 111\x1b[2J", Tier: 5, Uid: 105, Restarts: 7, Seccomp: "off"},
-		{Name: "etcdd", State: "idle", Tier: 5, Uid: 110, OnRequest: true},
-		{Name: "kubelet", State: "up", SetAside: []string{"/var/lib/kubelet"}, Tier: 8, Pid: 90, UptimeMs: 61000, MemoryBytes: 48 << 20, OnRequest: true, Domain: "pods", Seccomp: "off",
+		{Name: "timed", State: machineapi.DaemonState_DAEMON_STATE_BACKOFF, Reason: "exit 111\x1b[2J", Tier: 5, Uid: 105, Restarts: 7, Seccomp: "off"},
+		{Name: "etcdd", State: machineapi.DaemonState_DAEMON_STATE_IDLE, Tier: 5, Uid: 110, OnRequest: true},
+		{Name: "kubelet", State: machineapi.DaemonState_DAEMON_STATE_UP, SetAside: []string{"/var/lib/kubelet"}, Tier: 8, Pid: 90, UptimeMs: 61000, MemoryBytes: 48 << 20, OnRequest: true, Domain: "pods", Seccomp: "off",
 			Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "SYS_ADMIN"}, Namespaces: map[string]bool{"mnt": true, "pid": true, "net": false}},
 	}}, nil
 }
@@ -270,10 +270,10 @@ func (f fakeKube) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetS
 		Ready:      f.readyAt > 0 && f.asked >= f.readyAt,
 		Configured: true, Message: "kubelet is not healthy", Cluster: "home", Node: "node-1", Address: "10.0.2.15", NodeReady: true, NodeReadyMs: 5000,
 		Components: []*kube.Component{
-			{Name: "etcdd", State: "up", Version: "3.6.16", Pid: 40, Uid: 110, MemoryBytes: 47 << 20, Healthy: true, SinceMs: 312000},
-			{Name: "kube-apiserver", State: "up", Version: "v1.36.3", Pid: 41, Uid: 111, MemoryBytes: 219 << 20, Restarts: 1, Healthy: true, SinceMs: 61000},
-			{Name: "kubelet", State: "up", Version: "v1.36.3", Pid: 44, MemoryBytes: 46 << 20, SinceMs: 1200, Reason: "/healthz: connection refused"},
-			{Name: "coredns", State: "idle", Uid: 114, WaitingFor: "kube-apiserver", Reason: "its DNS needs Services"},
+			{Name: "etcdd", State: machineapi.DaemonState_DAEMON_STATE_UP, Version: "3.6.16", Pid: 40, Uid: 110, MemoryBytes: 47 << 20, Healthy: true, SinceMs: 312000},
+			{Name: "kube-apiserver", State: machineapi.DaemonState_DAEMON_STATE_UP, Version: "v1.36.3", Pid: 41, Uid: 111, MemoryBytes: 219 << 20, Restarts: 1, Healthy: true, SinceMs: 61000},
+			{Name: "kubelet", State: machineapi.DaemonState_DAEMON_STATE_UP, Version: "v1.36.3", Pid: 44, MemoryBytes: 46 << 20, SinceMs: 1200, Reason: "/healthz: connection refused"},
+			{Name: "coredns", State: machineapi.DaemonState_DAEMON_STATE_IDLE, Uid: 114, WaitingFor: "kube-apiserver", Reason: "its DNS needs Services"},
 		}}, nil
 }
 

@@ -111,7 +111,7 @@ func TestForeignProgram(t *testing.T) {
 		t.Errorf("execute what it wrote: %s", answer)
 	}
 	d := w.daemon(c.Client, "server")
-	if d.State != "up" || d.Pid != pid || d.Seccomp != "filter" || !d.NoNewPrivs || len(d.Bounding) != 0 {
+	if d.State != up || d.Pid != pid || d.Seccomp != "filter" || !d.NoNewPrivs || len(d.Bounding) != 0 {
 		t.Error(d)
 	}
 	// It has no watchdog to feed, and what it exits with is a crash.
@@ -121,7 +121,7 @@ func TestForeignProgram(t *testing.T) {
 	}
 	w.eventually("it runs again", func() bool {
 		d := w.daemon(c.Client, "server")
-		return d.State == "up" && d.Restarts == 1
+		return d.State == up && d.Restarts == 1
 	})
 	if r := w.look("server"); r.Args[2] != "--flag=1" {
 		t.Errorf("arguments after a crash: %q", r.Args)
@@ -244,7 +244,7 @@ func TestDomainEndsWithItsFirstProcess(t *testing.T) {
 	pids := func() map[string]int32 {
 		all := map[string]int32{}
 		for _, name := range []string{"pods", "runtime", "agent"} {
-			if d := c.daemon(c.Client, name); d.State == "up" {
+			if d := c.daemon(c.Client, name); d.State == up {
 				all[name] = d.Pid
 			}
 		}

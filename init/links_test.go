@@ -34,10 +34,10 @@ func TestPID1FollowsNoLinkOnTheDisk(t *testing.T) {
 	for _, name := range []string{"itself", "below"} {
 		w.eventually(name+" is not started", func() bool {
 			d := w.daemon(c.Client, name)
-			return d.State != "up" && strings.Contains(d.Reason, "a symbolic link is in the way")
+			return d.State != up && strings.Contains(d.Reason, "a symbolic link is in the way")
 		})
 	}
-	w.eventually("plain is up", func() bool { return w.daemon(c.Client, "plain").State == "up" })
+	w.eventually("plain is up", func() bool { return w.daemon(c.Client, "plain").State == up })
 	if left, err := os.ReadDir(filepath.Join(w.root, "state")); err != nil || len(left) > 0 {
 		t.Errorf("on STATE PID 1 has made %v %v", left, err)
 	}

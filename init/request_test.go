@@ -39,7 +39,7 @@ func (c control) restart(name string) (int32, codes.Code) {
 func TestProgramOnRequest(t *testing.T) {
 	w := startWorld(t, testSystem(abi.Daemon{Name: "echo", OnRequest: true, Alone: true}, abi.Daemon{Name: "always"}))
 	c := w.control()
-	if d := w.daemon(c.Client, "echo"); d.State != "idle" || d.Pid != 0 || !d.OnRequest {
+	if d := w.daemon(c.Client, "echo"); d.State != idle || d.Pid != 0 || !d.OnRequest {
 		t.Errorf("before it is requested: %v", d)
 	}
 	w.refused("echo")
@@ -63,13 +63,13 @@ func TestProgramOnRequest(t *testing.T) {
 	if text, _ := w.tell("echo", "args"); text != "echo --name c\n" {
 		t.Errorf("arguments after a restart: %q", text)
 	}
-	if d := w.daemon(c.Client, "echo"); strings.Join(d.Args, " ") != "--name c" || d.State != "up" {
+	if d := w.daemon(c.Client, "echo"); strings.Join(d.Args, " ") != "--name c" || d.State != up {
 		t.Error(d)
 	}
 	if code := c.finish("echo"); code != codes.OK {
 		t.Error(code)
 	}
-	if d := w.daemon(c.Client, "echo"); d.State != "idle" || d.Pid != 0 {
+	if d := w.daemon(c.Client, "echo"); d.State != idle || d.Pid != 0 {
 		t.Errorf("after it was stopped: %v", d)
 	}
 }
@@ -95,7 +95,7 @@ func TestRequestsThatCannotBeMet(t *testing.T) {
 	if _, code := c.restart("misfit"); code != codes.Aborted {
 		t.Errorf("restart of what has given up: %v", code)
 	}
-	if code := c.finish("misfit"); code != codes.OK || w.daemon(c.Client, "misfit").State != "idle" {
+	if code := c.finish("misfit"); code != codes.OK || w.daemon(c.Client, "misfit").State != idle {
 		t.Errorf("stop of what has given up: %v", code)
 	}
 	if _, code := c.restart("misfit"); code != codes.FailedPrecondition {

@@ -138,7 +138,7 @@ func (m *machine) describe() []*pb.Daemon {
 	for i, d := range m.system.Daemons {
 		u := m.fleet.units[i]
 		p := &pb.Daemon{
-			Name: d.Name, State: string(u.state), Reason: oneLine(u.reason), Tier: int32(d.Tier), Uid: d.User,
+			Name: d.Name, State: u.state, Reason: oneLine(u.reason), Tier: int32(d.Tier), Uid: d.User,
 			Restarts:  uint32(max(0, u.started-1)),
 			Replaced:  u.main.exists() && u.main.binary != binaryOf(d),
 			OnRequest: d.OnRequest, Args: u.args, Domain: d.Domain, SetAside: m.launcher.dirs.asideOf(d.Name),

@@ -52,7 +52,7 @@ func TestReplaceAndRestore(t *testing.T) {
 		t.Errorf("version %s after the replacement", v)
 	}
 	d := w.daemon(machine, "echo")
-	if !d.Replaced || d.Pid != pid || d.State != "up" {
+	if !d.Replaced || d.Pid != pid || d.State != up {
 		t.Errorf("after the replacement: %v", d)
 	}
 	w.replace(t, client, "echo", buildDaemon(t, "-X main.version=broken"), codes.Aborted)
@@ -146,7 +146,7 @@ func buildDaemon(t *testing.T, ldflags string) []byte {
 func TestMisconfiguredDaemonRefusesCallersUntilRestarted(t *testing.T) {
 	w := startWorld(t, testSystem(abi.Daemon{Name: "misfit"}, abi.Daemon{Name: "crasher"}, abi.Daemon{Name: "echo", Read: []string{"/etc/none"}}))
 	client := pb.NewClient(w.peer("machine"))
-	w.eventually("misfit is given up", func() bool { return w.daemon(client, "misfit").State == "gave-up" })
+	w.eventually("misfit is given up", func() bool { return w.daemon(client, "misfit").State == gaveUp })
 	w.refused("misfit")
 	restart := func(name string) codes.Code {
 		_, err := client.RestartDaemon(context.Background(), &pb.RestartDaemonRequest{Name: name})
@@ -158,7 +158,7 @@ func TestMisconfiguredDaemonRefusesCallersUntilRestarted(t *testing.T) {
 	if code := restart("nobody"); code != codes.NotFound {
 		t.Errorf("restart of nobody: %v", code)
 	}
-	w.eventually("crasher is made to wait", func() bool { return w.daemon(client, "crasher").State == "backoff" })
+	w.eventually("crasher is made to wait", func() bool { return w.daemon(client, "crasher").State == backoff })
 	w.eventually("the reason names the path that is missing", func() bool {
 		return strings.Contains(w.daemon(client, "echo").Reason, "/etc/none")
 	})
@@ -168,7 +168,7 @@ func TestListDaemons(t *testing.T) {
 	w := startWorld(t, testSystem(abi.Daemon{Name: "echo"}, abi.Daemon{Name: "netty", Capabilities: []string{"NET_ADMIN"}, Network: "host"}))
 	client := pb.NewClient(w.peer("machine"))
 	for _, name := range []string{"echo", "netty"} {
-		w.eventually(name+" is up", func() bool { return w.daemon(client, name).State == "up" })
+		w.eventually(name+" is up", func() bool { return w.daemon(client, name).State == up })
 	}
 	echo, netty := w.daemon(client, "echo"), w.daemon(client, "netty")
 	if len(echo.Capabilities)+len(echo.Bounding) != 0 || !echo.NoNewPrivs || echo.Landlock != 6 || echo.MemoryBytes == 0 || echo.ResidentBytes == 0 {
@@ -190,7 +190,7 @@ func TestListDaemons(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range brief.Daemons {
-		if d.Pid == 0 || d.State != "up" || d.MemoryBytes != 0 || d.Namespaces != nil {
+		if d.Pid == 0 || d.State != up || d.MemoryBytes != 0 || d.Namespaces != nil {
 			t.Errorf("in a brief answer: %v", d)
 		}
 	}
@@ -223,7 +223,7 @@ func TestGarbageOnTheSocketsOfPID1(t *testing.T) {
 			t.Fatal(answer, err)
 		}
 	}
-	if d := w.daemon(client, "echo"); d.State != "up" || d.Restarts != 0 {
+	if d := w.daemon(client, "echo"); d.State != up || d.Restarts != 0 {
 		t.Error(d)
 	}
 	w.eventually("what the flood left is forgotten", func() bool {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
+	pb "github.com/dactyl-os/dactyl/ipc/machine"
 )
 
 // This file decides what happens to one daemon. It does nothing itself: step
@@ -44,17 +45,17 @@ const (
 const shuttingDown = "the machine is shutting down"
 
 // state is what a daemon is doing, as ListDaemons shows it.
-type state string
+type state = pb.DaemonState
 
 const (
-	down     state = "down"
-	idle     state = "idle" // nobody has requested it
-	starting state = "starting"
-	up       state = "up"
-	stopping state = "stopping"
-	backoff  state = "backoff"
-	gaveUp   state = "gave-up" // only a person can help
-	done     state = "done"    // finished, or not wanted on this machine
+	down     = pb.DaemonState_DAEMON_STATE_DOWN
+	idle     = pb.DaemonState_DAEMON_STATE_IDLE
+	starting = pb.DaemonState_DAEMON_STATE_STARTING
+	up       = pb.DaemonState_DAEMON_STATE_UP
+	stopping = pb.DaemonState_DAEMON_STATE_STOPPING
+	backoff  = pb.DaemonState_DAEMON_STATE_BACKOFF
+	gaveUp   = pb.DaemonState_DAEMON_STATE_GAVE_UP
+	done     = pb.DaemonState_DAEMON_STATE_DONE
 )
 
 // process is one incarnation of a daemon. The zero process is none.

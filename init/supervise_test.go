@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // TestStories plays testdata/supervise: each line is a moment, what happens
@@ -119,7 +121,7 @@ func (s *story) happen(what string, args []string, now time.Time) string {
 		return told(s.fleet.tick(now))
 	case "show":
 		u := s.fleet.unit(daemonName(args[0]))
-		return strings.TrimSpace(fmt.Sprintf("%s %s", u.state, u.reason))
+		return strings.TrimSpace(fmt.Sprintf("%s %s", words.Of(u.state), u.reason))
 	}
 	name, id, _ := strings.Cut(args[0], "#")
 	e := event{what: eventKind(what)}

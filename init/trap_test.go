@@ -95,7 +95,7 @@ func TestDomainCannotFreezeItsNextMember(t *testing.T) {
 	for _, p := range all {
 		p.check(t)
 	}
-	c.eventually("the agent runs again", func() bool { return c.daemon(c.Client, "agent").State == "up" })
+	c.eventually("the agent runs again", func() bool { return c.daemon(c.Client, "agent").State == up })
 	if p := c.look("agent"); p.Status["CapEff"] != agentRights {
 		t.Errorf("the agent has %s", p.Status["CapEff"])
 	}
@@ -140,7 +140,7 @@ func TestHeldMemberIsNotWaitedForForEver(t *testing.T) {
 	if answer := c.ask("runtime", "release"); answer != "<nil>" {
 		t.Error(answer)
 	}
-	c.eventually("the agent runs again", func() bool { return c.daemon(c.Client, "agent").State == "up" })
+	c.eventually("the agent runs again", func() bool { return c.daemon(c.Client, "agent").State == up })
 }
 
 // TestHeldMemberCannotMisleadPID1 writes nonsense to the report pipe.
@@ -159,5 +159,5 @@ func TestHeldMemberCannotMisleadPID1(t *testing.T) {
 	if answer := c.ask("runtime", "release"); answer != "<nil>" {
 		t.Error(answer)
 	}
-	c.eventually("the agent runs again", func() bool { return c.daemon(c.Client, "agent").State == "up" })
+	c.eventually("the agent runs again", func() bool { return c.daemon(c.Client, "agent").State == up })
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
 
@@ -306,7 +307,7 @@ func (e *engine) nurse(now time.Time, p *part) []action {
 // hungAt is when p counts as hung; zero is never. Who lacks what he needs does not
 // hang, nor who is not running: that is PID 1's to mend.
 func (e *engine) hungAt(p *part) time.Time {
-	if p.own || p.healthy || p.process.state != "up" || e.missing(p) != "" || p.via != "" && !e.part(p.via).healthy {
+	if p.own || p.healthy || p.process.state != machine.DaemonState_DAEMON_STATE_UP || e.missing(p) != "" || p.via != "" && !e.part(p.via).healthy {
 		return time.Time{}
 	}
 	if p.proven {
@@ -385,7 +386,7 @@ func (e *engine) rejoinAt() time.Time {
 // windDown stops what runs although there is no cluster, the last started first.
 func (e *engine) windDown(now time.Time) []action {
 	for _, p := range slices.Backward(e.parts) {
-		if p.process.state == "" || p.process.state == "idle" {
+		if p.process.state == machine.DaemonState_DAEMON_STATE_UNSPECIFIED || p.process.state == machine.DaemonState_DAEMON_STATE_IDLE {
 			continue
 		}
 		if !p.stops.may(now) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
 
@@ -144,7 +146,7 @@ func (s *story) reboot() {
 	s.node = nodeIs{message: "the kubelet has not said yet"}
 	s.programs, s.aside = map[partName]*program{}, map[partName]bool{}
 	for _, x := range specifications {
-		s.programs[x.name] = &program{process: process{state: "idle"}}
+		s.programs[x.name] = &program{process: process{state: machine.DaemonState_DAEMON_STATE_IDLE}}
 	}
 	s.restart()
 }
@@ -219,7 +221,7 @@ func (s *story) perform(a action) []action {
 		return nil
 	case stop:
 		if err == nil {
-			s.programs[a.name].process = process{state: "idle"}
+			s.programs[a.name].process = process{state: machine.DaemonState_DAEMON_STATE_IDLE}
 		}
 		return e.stopped(s.now, a.name, err)
 	case restart:
@@ -268,7 +270,7 @@ func (s *story) perform(a action) []action {
 // start is PID 1's StartProgram.
 func (s *story) start(name partName, args string) {
 	p := s.programs[name]
-	if p.process.state != "idle" && p.args == args {
+	if p.process.state != machine.DaemonState_DAEMON_STATE_IDLE && p.args == args {
 		return
 	}
 	p.args = args
@@ -278,7 +280,7 @@ func (s *story) start(name partName, args string) {
 func (s *story) respawn(name partName) {
 	p := s.programs[name]
 	s.pids++
-	p.process = process{state: "up", pid: 100 + s.pids, restarts: p.process.restarts + 1}
+	p.process = process{state: machine.DaemonState_DAEMON_STATE_UP, pid: 100 + s.pids, restarts: p.process.restarts + 1}
 	p.ill = "it does not answer yet"
 	if s.quick {
 		p.ill = ""
@@ -288,8 +290,8 @@ func (s *story) respawn(name partName) {
 	}
 }
 
-func (s *story) event(words []string) {
-	kind, rest := words[0], words[1:]
+func (s *story) event(line []string) {
+	kind, rest := line[0], line[1:]
 	switch kind {
 	case "config":
 		s.settings = settingsOf(rest)
@@ -324,7 +326,11 @@ func (s *story) event(words []string) {
 		}
 	case "state":
 		p := s.programs[partName(rest[0])]
-		p.process.state, p.process.reason, p.ill = rest[1], strings.Join(rest[2:], " "), "connection refused"
+		state, known := words.Parse[machine.DaemonState](rest[1])
+		if !known {
+			s.Fatalf("%q is no state of a daemon", rest[1])
+		}
+		p.process.state, p.process.reason, p.ill = state, strings.Join(rest[2:], " "), "connection refused"
 	case "node":
 		s.node.gone = false
 		if s.node.ready, s.node.message = rest[0] == "ready", strings.Join(rest[1:], " "); rest[0] == "gone" {

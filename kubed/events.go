@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
 
@@ -89,7 +91,7 @@ func (e *engine) stopped(now time.Time, name partName, err error) []action {
 	p := e.part(name)
 	p.stops.done(now, err)
 	if err == nil {
-		p.process, p.asked = process{state: "idle"}, ""
+		p.process, p.asked = process{state: machine.DaemonState_DAEMON_STATE_IDLE}, ""
 		p.set(now, false, false, "")
 	}
 	return e.settle(now)
@@ -175,18 +177,18 @@ func (e *engine) compare(now time.Time, p *part, is process) {
 		return
 	}
 	switch {
-	case is.state == "idle":
+	case is.state == machine.DaemonState_DAEMON_STATE_IDLE:
 		p.asked = "" // somebody has stopped it
 		p.set(now, false, false, "it was stopped")
-	case is.state != "up":
-		p.set(now, false, false, strings.TrimSuffix(is.state+": "+is.reason, ": "))
+	case is.state != machine.DaemonState_DAEMON_STATE_UP:
+		p.set(now, false, false, strings.TrimSuffix(words.Of(is.state)+": "+is.reason, ": "))
 		p.checks.due = earliest(p.checks.due, now)
 		e.looks.due = earliest(e.looks.due, now.Add(slowLook))
 	case was.pid != 0 && is.pid != was.pid:
 		p.began(now, "it ended and was started again")
 	}
 	if !p.checked {
-		p.set(now, is.state == "up", is.state == "up", p.problem)
+		p.set(now, is.state == machine.DaemonState_DAEMON_STATE_UP, is.state == machine.DaemonState_DAEMON_STATE_UP, p.problem)
 	}
 }
 

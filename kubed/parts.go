@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/kubed/internal/render"
 )
 
@@ -88,7 +89,7 @@ const (
 
 // process is what PID 1 says of a part.
 type process struct {
-	state    string
+	state    machine.DaemonState
 	reason   string
 	pid      int32
 	restarts uint32

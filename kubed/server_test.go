@@ -66,11 +66,11 @@ func TestANodeBecomesReady(t *testing.T) {
 	}
 	k.eventually("figures that are not from before", func() bool { return apiserver(k.status().Components).Pid != 0 })
 	api := apiserver(k.status().Components)
-	if api.State != "up" || api.Version != render.KubernetesVersion || api.Pid == 0 || api.Uid != 111 || api.MemoryBytes != 200<<20 || !api.Healthy || api.WaitingFor != "" || api.Reason != "" {
+	if api.State != machine.DaemonState_DAEMON_STATE_UP || api.Version != render.KubernetesVersion || api.Pid == 0 || api.Uid != 111 || api.MemoryBytes != 200<<20 || !api.Healthy || api.WaitingFor != "" || api.Reason != "" {
 		t.Errorf("%v", api)
 	}
 	brief, err := k.client.GetStatus(t.Context(), &kube.GetStatusRequest{Brief: true})
-	if err != nil || !brief.Ready || apiserver(brief.Components).State != "up" || apiserver(brief.Components).MemoryBytes != 0 {
+	if err != nil || !brief.Ready || apiserver(brief.Components).State != machine.DaemonState_DAEMON_STATE_UP || apiserver(brief.Components).MemoryBytes != 0 {
 		t.Errorf("in brief: %v, %v", brief, err)
 	}
 	order := w.started()
@@ -332,11 +332,11 @@ func (w *world) GetVersion(context.Context, *machine.GetVersionRequest) (*machin
 func (w *world) ListDaemons(_ context.Context, ask *machine.ListDaemonsRequest) (*machine.ListDaemonsResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := &machine.ListDaemonsResponse{Daemons: []*machine.Daemon{{Name: "logd", State: "up"}}}
+	r := &machine.ListDaemonsResponse{Daemons: []*machine.Daemon{{Name: "logd", State: machine.DaemonState_DAEMON_STATE_UP}}}
 	for i, s := range specifications {
-		d := &machine.Daemon{Name: string(s.name), State: "idle", OnRequest: true}
+		d := &machine.Daemon{Name: string(s.name), State: machine.DaemonState_DAEMON_STATE_IDLE, OnRequest: true}
 		if w.programs[d.Name] != nil {
-			d.State, d.Pid, d.Uid = "up", int32(100+i), uint32(107+i)
+			d.State, d.Pid, d.Uid = machine.DaemonState_DAEMON_STATE_UP, int32(100+i), uint32(107+i)
 		}
 		if d.Pid != 0 && !ask.Brief {
 			d.MemoryBytes = 200 << 20

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // view is what kubed tells of Kubernetes.
@@ -23,7 +26,7 @@ type view struct {
 type partView struct {
 	name       partName
 	version    string
-	state      string
+	state      machine.DaemonState
 	restarts   uint32
 	healthy    bool
 	since      time.Duration
@@ -97,8 +100,8 @@ func (e *engine) message(parts []partView) string {
 
 func (e *engine) partView(now time.Time, p *part) partView {
 	v := partView{name: p.name, version: p.version, state: p.process.state, restarts: p.process.restarts, healthy: p.healthy, since: now.Sub(p.since), reason: p.problem}
-	if p.asked != "" && p.process.state != "up" && p.process.reason != "" {
-		v.reason = p.process.state + ": " + p.process.reason
+	if p.asked != "" && p.process.state != machine.DaemonState_DAEMON_STATE_UP && p.process.reason != "" {
+		v.reason = words.Of(p.process.state) + ": " + p.process.reason
 	}
 	if why := e.spared(p); why != "" {
 		v.reason = strings.TrimPrefix(v.reason+"; its directories stay, because "+why, "; ")

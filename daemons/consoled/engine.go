@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // apiPort is where routerd listens.
@@ -44,18 +47,19 @@ func (c cluster) String() string {
 }
 
 type daemon struct {
-	name, state, reason string
-	restarts            uint32
-	onRequest           bool // a part of Kubernetes
+	name, reason string
+	state        machine.DaemonState
+	restarts     uint32
+	onRequest    bool // a part of Kubernetes
 }
 
 // well tells whether there is nothing to say of d. Parts of Kubernetes start and
 // stop as kubed wants, which its own line tells.
 func (d daemon) well() bool {
 	if d.onRequest {
-		return d.state != "backoff" && d.state != "gave-up"
+		return d.state != machine.DaemonState_DAEMON_STATE_BACKOFF && d.state != machine.DaemonState_DAEMON_STATE_GAVE_UP
 	}
-	return d.state == "up" || d.state == "done"
+	return d.state == machine.DaemonState_DAEMON_STATE_UP || d.state == machine.DaemonState_DAEMON_STATE_DONE
 }
 
 // missing says what keeps the machine from being ready; empty when it is.
@@ -152,7 +156,7 @@ func (v view) plain() string {
 	if v.daemons != nil {
 		for _, d := range *v.daemons {
 			if !d.well() {
-				lines = append(lines, clean(strings.TrimSuffix(d.name+": "+d.state+": "+d.reason, ": ")))
+				lines = append(lines, clean(strings.TrimSuffix(d.name+": "+words.Of(d.state)+": "+d.reason, ": ")))
 			}
 		}
 	}
@@ -183,7 +187,7 @@ func (v view) screen() string {
 			if d.onRequest && d.well() {
 				continue // a screen has 25 lines
 			}
-			row := fmt.Sprintf("  %-13s %-9s %-8d %s", clean(d.name), clean(d.state), d.restarts, clean(d.reason))
+			row := fmt.Sprintf("  %-13s %-9s %-8d %s", clean(d.name), words.Of(d.state), d.restarts, clean(d.reason))
 			b.WriteString(strings.TrimRight(row, " ") + "\n")
 		}
 	}

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // A script says what peers have answered (version, daemon, program, address, pairing,
@@ -94,7 +97,11 @@ func (s *story) answer(t *testing.T, word, rest string) {
 		s.deaf = word == "deaf"
 	case "daemon", "program":
 		_, reason, _ := strings.Cut(strings.TrimPrefix(rest, f[0]+" "), " ")
-		d := daemon{name: f[0], state: f[1], reason: reason, onRequest: word == "program"}
+		state, known := words.Parse[machine.DaemonState](f[1])
+		if !known {
+			t.Fatalf("%q is no state of a daemon", f[1])
+		}
+		d := daemon{name: f[0], state: state, reason: reason, onRequest: word == "program"}
 		if i := slices.IndexFunc(s.daemons, func(have daemon) bool { return have.name == d.name }); i >= 0 {
 			s.daemons[i] = d
 		} else {

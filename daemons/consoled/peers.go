@@ -56,7 +56,7 @@ func (p peers) daemons(ctx context.Context, v *view) {
 	}
 	var all []daemon
 	for _, d := range r.Daemons {
-		all = append(all, daemon{d.Name, d.State, d.Reason, d.Restarts, d.OnRequest})
+		all = append(all, daemon{d.Name, d.Reason, d.State, d.Restarts, d.OnRequest})
 	}
 	v.daemons = &all
 }

@@ -41,7 +41,7 @@ func (w *world) GetVersion(context.Context, *machine.GetVersionRequest) (*machin
 }
 
 func (w *world) ListDaemons(context.Context, *machine.ListDaemonsRequest) (*machine.ListDaemonsResponse, error) {
-	return &machine.ListDaemonsResponse{Daemons: []*machine.Daemon{{Name: "logd", State: "up"}}}, nil
+	return &machine.ListDaemonsResponse{Daemons: []*machine.Daemon{{Name: "logd", State: machine.DaemonState_DAEMON_STATE_UP}}}, nil
 }
 
 func (w *world) ListAddresses(context.Context, *network.ListAddressesRequest) (*network.ListAddressesResponse, error) {

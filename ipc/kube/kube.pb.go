@@ -10,6 +10,7 @@ package kube
 
 import (
 	_ "github.com/dactyl-os/dactyl/ipc/auth"
+	machine "github.com/dactyl-os/dactyl/ipc/machine"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -178,9 +179,9 @@ func (x *GetStatusResponse) GetComponents() []*Component {
 
 type Component struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`       // kube-apiserver; also its name as a daemon, for logs and ListDaemons
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`     // PID 1's: idle, starting, up, stopping, backoff, gave-up; empty: not known
-	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty until it is known
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                       // kube-apiserver; also its name as a daemon, for logs and ListDaemons
+	State         machine.DaemonState    `protobuf:"varint,2,opt,name=state,proto3,enum=dactyl.machine.v1.DaemonState" json:"state,omitempty"` // PID 1's; unspecified: not known
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`                                 // empty until it is known
 	Pid           int32                  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
 	Uid           uint32                 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
 	MemoryBytes   uint64                 `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // proportional set size
@@ -231,11 +232,11 @@ func (x *Component) GetName() string {
 	return ""
 }
 
-func (x *Component) GetState() string {
+func (x *Component) GetState() machine.DaemonState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return machine.DaemonState(0)
 }
 
 func (x *Component) GetVersion() string {
@@ -496,7 +497,7 @@ var File_ipc_kube_kube_proto protoreflect.FileDescriptor
 
 const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\n" +
-	"\x13ipc/kube/kube.proto\x12\x0edactyl.kube.v1\x1a\x13ipc/auth/auth.proto\"(\n" +
+	"\x13ipc/kube/kube.proto\x12\x0edactyl.kube.v1\x1a\x13ipc/auth/auth.proto\x1a\x19ipc/machine/machine.proto\"(\n" +
 	"\x10GetStatusRequest\x12\x14\n" +
 	"\x05brief\x18\x01 \x01(\bR\x05brief\"\xa9\x02\n" +
 	"\x11GetStatusResponse\x12\x1e\n" +
@@ -513,10 +514,10 @@ const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\rnode_ready_ms\x18\b \x01(\x03R\vnodeReadyMs\x129\n" +
 	"\n" +
 	"components\x18\t \x03(\v2\x19.dactyl.kube.v1.ComponentR\n" +
-	"components\"\xbd\x02\n" +
+	"components\"\xdd\x02\n" +
 	"\tComponent\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1e.dactyl.machine.v1.DaemonStateR\x05state\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x05R\x03pid\x12\x10\n" +
 	"\x03uid\x18\x05 \x01(\rR\x03uid\x12!\n" +
@@ -564,20 +565,22 @@ var file_ipc_kube_kube_proto_goTypes = []any{
 	(*RestartComponentResponse)(nil), // 4: dactyl.kube.v1.RestartComponentResponse
 	(*GetKubeconfigInfoRequest)(nil), // 5: dactyl.kube.v1.GetKubeconfigInfoRequest
 	(*KubeconfigInfo)(nil),           // 6: dactyl.kube.v1.KubeconfigInfo
+	(machine.DaemonState)(0),         // 7: dactyl.machine.v1.DaemonState
 }
 var file_ipc_kube_kube_proto_depIdxs = []int32{
 	2, // 0: dactyl.kube.v1.GetStatusResponse.components:type_name -> dactyl.kube.v1.Component
-	0, // 1: dactyl.kube.v1.Kube.GetStatus:input_type -> dactyl.kube.v1.GetStatusRequest
-	3, // 2: dactyl.kube.v1.Kube.RestartComponent:input_type -> dactyl.kube.v1.RestartComponentRequest
-	5, // 3: dactyl.kube.v1.Kube.GetKubeconfigInfo:input_type -> dactyl.kube.v1.GetKubeconfigInfoRequest
-	1, // 4: dactyl.kube.v1.Kube.GetStatus:output_type -> dactyl.kube.v1.GetStatusResponse
-	4, // 5: dactyl.kube.v1.Kube.RestartComponent:output_type -> dactyl.kube.v1.RestartComponentResponse
-	6, // 6: dactyl.kube.v1.Kube.GetKubeconfigInfo:output_type -> dactyl.kube.v1.KubeconfigInfo
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	7, // 1: dactyl.kube.v1.Component.state:type_name -> dactyl.machine.v1.DaemonState
+	0, // 2: dactyl.kube.v1.Kube.GetStatus:input_type -> dactyl.kube.v1.GetStatusRequest
+	3, // 3: dactyl.kube.v1.Kube.RestartComponent:input_type -> dactyl.kube.v1.RestartComponentRequest
+	5, // 4: dactyl.kube.v1.Kube.GetKubeconfigInfo:input_type -> dactyl.kube.v1.GetKubeconfigInfoRequest
+	1, // 5: dactyl.kube.v1.Kube.GetStatus:output_type -> dactyl.kube.v1.GetStatusResponse
+	4, // 6: dactyl.kube.v1.Kube.RestartComponent:output_type -> dactyl.kube.v1.RestartComponentResponse
+	6, // 7: dactyl.kube.v1.Kube.GetKubeconfigInfo:output_type -> dactyl.kube.v1.KubeconfigInfo
+	5, // [5:8] is the sub-list for method output_type
+	2, // [2:5] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_ipc_kube_kube_proto_init() }

@@ -24,6 +24,74 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DaemonState is what a daemon, or a program that PID 1 starts, is doing.
+type DaemonState int32
+
+const (
+	DaemonState_DAEMON_STATE_UNSPECIFIED DaemonState = 0
+	DaemonState_DAEMON_STATE_DOWN        DaemonState = 1 // not started yet, or the machine is shutting down
+	DaemonState_DAEMON_STATE_IDLE        DaemonState = 2 // runs only on request, and nobody has requested it
+	DaemonState_DAEMON_STATE_STARTING    DaemonState = 3 // its process runs and is not ready
+	DaemonState_DAEMON_STATE_UP          DaemonState = 4 // ready
+	DaemonState_DAEMON_STATE_STOPPING    DaemonState = 5 // its process has been told to end
+	DaemonState_DAEMON_STATE_BACKOFF     DaemonState = 6 // it failed, and is started again after a while
+	DaemonState_DAEMON_STATE_GAVE_UP     DaemonState = 7 // only a person can help: RestartDaemon tries again
+	DaemonState_DAEMON_STATE_DONE        DaemonState = 8 // finished, or not wanted on this machine
+)
+
+// Enum value maps for DaemonState.
+var (
+	DaemonState_name = map[int32]string{
+		0: "DAEMON_STATE_UNSPECIFIED",
+		1: "DAEMON_STATE_DOWN",
+		2: "DAEMON_STATE_IDLE",
+		3: "DAEMON_STATE_STARTING",
+		4: "DAEMON_STATE_UP",
+		5: "DAEMON_STATE_STOPPING",
+		6: "DAEMON_STATE_BACKOFF",
+		7: "DAEMON_STATE_GAVE_UP",
+		8: "DAEMON_STATE_DONE",
+	}
+	DaemonState_value = map[string]int32{
+		"DAEMON_STATE_UNSPECIFIED": 0,
+		"DAEMON_STATE_DOWN":        1,
+		"DAEMON_STATE_IDLE":        2,
+		"DAEMON_STATE_STARTING":    3,
+		"DAEMON_STATE_UP":          4,
+		"DAEMON_STATE_STOPPING":    5,
+		"DAEMON_STATE_BACKOFF":     6,
+		"DAEMON_STATE_GAVE_UP":     7,
+		"DAEMON_STATE_DONE":        8,
+	}
+)
+
+func (x DaemonState) Enum() *DaemonState {
+	p := new(DaemonState)
+	*p = x
+	return p
+}
+
+func (x DaemonState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DaemonState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_machine_machine_proto_enumTypes[0].Descriptor()
+}
+
+func (DaemonState) Type() protoreflect.EnumType {
+	return &file_ipc_machine_machine_proto_enumTypes[0]
+}
+
+func (x DaemonState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DaemonState.Descriptor instead.
+func (DaemonState) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_machine_machine_proto_rawDescGZIP(), []int{0}
+}
+
 type GetVersionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -251,7 +319,7 @@ func (x *ListDaemonsResponse) GetDaemons() []*Daemon {
 type Daemon struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`   // down, idle, starting, up, stopping, backoff, gave-up, done
+	State         DaemonState            `protobuf:"varint,2,opt,name=state,proto3,enum=dactyl.machine.v1.DaemonState" json:"state,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why it is not up; empty when it is
 	Tier          int32                  `protobuf:"varint,4,opt,name=tier,proto3" json:"tier,omitempty"`
 	Pid           int32                  `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"` // as PID 1 sees it; 0 when there is no process
@@ -312,11 +380,11 @@ func (x *Daemon) GetName() string {
 	return ""
 }
 
-func (x *Daemon) GetState() string {
+func (x *Daemon) GetState() DaemonState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return DaemonState_DAEMON_STATE_UNSPECIFIED
 }
 
 func (x *Daemon) GetReason() string {
@@ -1194,10 +1262,10 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\x12ListDaemonsRequest\x12\x14\n" +
 	"\x05brief\x18\x01 \x01(\bR\x05brief\"J\n" +
 	"\x13ListDaemonsResponse\x123\n" +
-	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\xab\x05\n" +
+	"\adaemons\x18\x01 \x03(\v2\x19.dactyl.machine.v1.DaemonR\adaemons\"\xcb\x05\n" +
 	"\x06Daemon\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1e.dactyl.machine.v1.DaemonStateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04tier\x18\x04 \x01(\x05R\x04tier\x12\x10\n" +
 	"\x03pid\x18\x05 \x01(\x05R\x03pid\x12\x10\n" +
@@ -1255,7 +1323,17 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\x10ShutdownResponse\"0\n" +
 	"\x12SetHostnameRequest\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\"\x15\n" +
-	"\x13SetHostnameResponse2\xec\a\n" +
+	"\x13SetHostnameResponse*\xef\x01\n" +
+	"\vDaemonState\x12\x1c\n" +
+	"\x18DAEMON_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11DAEMON_STATE_DOWN\x10\x01\x12\x15\n" +
+	"\x11DAEMON_STATE_IDLE\x10\x02\x12\x19\n" +
+	"\x15DAEMON_STATE_STARTING\x10\x03\x12\x13\n" +
+	"\x0fDAEMON_STATE_UP\x10\x04\x12\x19\n" +
+	"\x15DAEMON_STATE_STOPPING\x10\x05\x12\x18\n" +
+	"\x14DAEMON_STATE_BACKOFF\x10\x06\x12\x18\n" +
+	"\x14DAEMON_STATE_GAVE_UP\x10\a\x12\x15\n" +
+	"\x11DAEMON_STATE_DONE\x10\b2\xec\a\n" +
 	"\aMachine\x12]\n" +
 	"\n" +
 	"GetVersion\x12$.dactyl.machine.v1.GetVersionRequest\x1a\x1a.dactyl.machine.v1.Version\"\r\x8a\x91$\x06reader\x90\x02\x01\x12k\n" +
@@ -1281,61 +1359,64 @@ func file_ipc_machine_machine_proto_rawDescGZIP() []byte {
 	return file_ipc_machine_machine_proto_rawDescData
 }
 
+var file_ipc_machine_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_ipc_machine_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_ipc_machine_machine_proto_goTypes = []any{
-	(*GetVersionRequest)(nil),     // 0: dactyl.machine.v1.GetVersionRequest
-	(*Version)(nil),               // 1: dactyl.machine.v1.Version
-	(*ListDaemonsRequest)(nil),    // 2: dactyl.machine.v1.ListDaemonsRequest
-	(*ListDaemonsResponse)(nil),   // 3: dactyl.machine.v1.ListDaemonsResponse
-	(*Daemon)(nil),                // 4: dactyl.machine.v1.Daemon
-	(*GetGraphRequest)(nil),       // 5: dactyl.machine.v1.GetGraphRequest
-	(*Graph)(nil),                 // 6: dactyl.machine.v1.Graph
-	(*Edge)(nil),                  // 7: dactyl.machine.v1.Edge
-	(*RestartDaemonRequest)(nil),  // 8: dactyl.machine.v1.RestartDaemonRequest
-	(*RestartDaemonResponse)(nil), // 9: dactyl.machine.v1.RestartDaemonResponse
-	(*StartProgramRequest)(nil),   // 10: dactyl.machine.v1.StartProgramRequest
-	(*StartProgramResponse)(nil),  // 11: dactyl.machine.v1.StartProgramResponse
-	(*StopProgramRequest)(nil),    // 12: dactyl.machine.v1.StopProgramRequest
-	(*StopProgramResponse)(nil),   // 13: dactyl.machine.v1.StopProgramResponse
-	(*SetAsideRequest)(nil),       // 14: dactyl.machine.v1.SetAsideRequest
-	(*SetAsideResponse)(nil),      // 15: dactyl.machine.v1.SetAsideResponse
-	(*RebootRequest)(nil),         // 16: dactyl.machine.v1.RebootRequest
-	(*RebootResponse)(nil),        // 17: dactyl.machine.v1.RebootResponse
-	(*ShutdownRequest)(nil),       // 18: dactyl.machine.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 19: dactyl.machine.v1.ShutdownResponse
-	(*SetHostnameRequest)(nil),    // 20: dactyl.machine.v1.SetHostnameRequest
-	(*SetHostnameResponse)(nil),   // 21: dactyl.machine.v1.SetHostnameResponse
-	nil,                           // 22: dactyl.machine.v1.Daemon.NamespacesEntry
+	(DaemonState)(0),              // 0: dactyl.machine.v1.DaemonState
+	(*GetVersionRequest)(nil),     // 1: dactyl.machine.v1.GetVersionRequest
+	(*Version)(nil),               // 2: dactyl.machine.v1.Version
+	(*ListDaemonsRequest)(nil),    // 3: dactyl.machine.v1.ListDaemonsRequest
+	(*ListDaemonsResponse)(nil),   // 4: dactyl.machine.v1.ListDaemonsResponse
+	(*Daemon)(nil),                // 5: dactyl.machine.v1.Daemon
+	(*GetGraphRequest)(nil),       // 6: dactyl.machine.v1.GetGraphRequest
+	(*Graph)(nil),                 // 7: dactyl.machine.v1.Graph
+	(*Edge)(nil),                  // 8: dactyl.machine.v1.Edge
+	(*RestartDaemonRequest)(nil),  // 9: dactyl.machine.v1.RestartDaemonRequest
+	(*RestartDaemonResponse)(nil), // 10: dactyl.machine.v1.RestartDaemonResponse
+	(*StartProgramRequest)(nil),   // 11: dactyl.machine.v1.StartProgramRequest
+	(*StartProgramResponse)(nil),  // 12: dactyl.machine.v1.StartProgramResponse
+	(*StopProgramRequest)(nil),    // 13: dactyl.machine.v1.StopProgramRequest
+	(*StopProgramResponse)(nil),   // 14: dactyl.machine.v1.StopProgramResponse
+	(*SetAsideRequest)(nil),       // 15: dactyl.machine.v1.SetAsideRequest
+	(*SetAsideResponse)(nil),      // 16: dactyl.machine.v1.SetAsideResponse
+	(*RebootRequest)(nil),         // 17: dactyl.machine.v1.RebootRequest
+	(*RebootResponse)(nil),        // 18: dactyl.machine.v1.RebootResponse
+	(*ShutdownRequest)(nil),       // 19: dactyl.machine.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 20: dactyl.machine.v1.ShutdownResponse
+	(*SetHostnameRequest)(nil),    // 21: dactyl.machine.v1.SetHostnameRequest
+	(*SetHostnameResponse)(nil),   // 22: dactyl.machine.v1.SetHostnameResponse
+	nil,                           // 23: dactyl.machine.v1.Daemon.NamespacesEntry
 }
 var file_ipc_machine_machine_proto_depIdxs = []int32{
-	4,  // 0: dactyl.machine.v1.ListDaemonsResponse.daemons:type_name -> dactyl.machine.v1.Daemon
-	22, // 1: dactyl.machine.v1.Daemon.namespaces:type_name -> dactyl.machine.v1.Daemon.NamespacesEntry
-	7,  // 2: dactyl.machine.v1.Graph.edges:type_name -> dactyl.machine.v1.Edge
-	0,  // 3: dactyl.machine.v1.Machine.GetVersion:input_type -> dactyl.machine.v1.GetVersionRequest
-	2,  // 4: dactyl.machine.v1.Machine.ListDaemons:input_type -> dactyl.machine.v1.ListDaemonsRequest
-	5,  // 5: dactyl.machine.v1.Machine.GetGraph:input_type -> dactyl.machine.v1.GetGraphRequest
-	8,  // 6: dactyl.machine.v1.Machine.RestartDaemon:input_type -> dactyl.machine.v1.RestartDaemonRequest
-	10, // 7: dactyl.machine.v1.Machine.StartProgram:input_type -> dactyl.machine.v1.StartProgramRequest
-	12, // 8: dactyl.machine.v1.Machine.StopProgram:input_type -> dactyl.machine.v1.StopProgramRequest
-	14, // 9: dactyl.machine.v1.Machine.SetAside:input_type -> dactyl.machine.v1.SetAsideRequest
-	16, // 10: dactyl.machine.v1.Machine.Reboot:input_type -> dactyl.machine.v1.RebootRequest
-	18, // 11: dactyl.machine.v1.Machine.Shutdown:input_type -> dactyl.machine.v1.ShutdownRequest
-	20, // 12: dactyl.machine.v1.Machine.SetHostname:input_type -> dactyl.machine.v1.SetHostnameRequest
-	1,  // 13: dactyl.machine.v1.Machine.GetVersion:output_type -> dactyl.machine.v1.Version
-	3,  // 14: dactyl.machine.v1.Machine.ListDaemons:output_type -> dactyl.machine.v1.ListDaemonsResponse
-	6,  // 15: dactyl.machine.v1.Machine.GetGraph:output_type -> dactyl.machine.v1.Graph
-	9,  // 16: dactyl.machine.v1.Machine.RestartDaemon:output_type -> dactyl.machine.v1.RestartDaemonResponse
-	11, // 17: dactyl.machine.v1.Machine.StartProgram:output_type -> dactyl.machine.v1.StartProgramResponse
-	13, // 18: dactyl.machine.v1.Machine.StopProgram:output_type -> dactyl.machine.v1.StopProgramResponse
-	15, // 19: dactyl.machine.v1.Machine.SetAside:output_type -> dactyl.machine.v1.SetAsideResponse
-	17, // 20: dactyl.machine.v1.Machine.Reboot:output_type -> dactyl.machine.v1.RebootResponse
-	19, // 21: dactyl.machine.v1.Machine.Shutdown:output_type -> dactyl.machine.v1.ShutdownResponse
-	21, // 22: dactyl.machine.v1.Machine.SetHostname:output_type -> dactyl.machine.v1.SetHostnameResponse
-	13, // [13:23] is the sub-list for method output_type
-	3,  // [3:13] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	5,  // 0: dactyl.machine.v1.ListDaemonsResponse.daemons:type_name -> dactyl.machine.v1.Daemon
+	0,  // 1: dactyl.machine.v1.Daemon.state:type_name -> dactyl.machine.v1.DaemonState
+	23, // 2: dactyl.machine.v1.Daemon.namespaces:type_name -> dactyl.machine.v1.Daemon.NamespacesEntry
+	8,  // 3: dactyl.machine.v1.Graph.edges:type_name -> dactyl.machine.v1.Edge
+	1,  // 4: dactyl.machine.v1.Machine.GetVersion:input_type -> dactyl.machine.v1.GetVersionRequest
+	3,  // 5: dactyl.machine.v1.Machine.ListDaemons:input_type -> dactyl.machine.v1.ListDaemonsRequest
+	6,  // 6: dactyl.machine.v1.Machine.GetGraph:input_type -> dactyl.machine.v1.GetGraphRequest
+	9,  // 7: dactyl.machine.v1.Machine.RestartDaemon:input_type -> dactyl.machine.v1.RestartDaemonRequest
+	11, // 8: dactyl.machine.v1.Machine.StartProgram:input_type -> dactyl.machine.v1.StartProgramRequest
+	13, // 9: dactyl.machine.v1.Machine.StopProgram:input_type -> dactyl.machine.v1.StopProgramRequest
+	15, // 10: dactyl.machine.v1.Machine.SetAside:input_type -> dactyl.machine.v1.SetAsideRequest
+	17, // 11: dactyl.machine.v1.Machine.Reboot:input_type -> dactyl.machine.v1.RebootRequest
+	19, // 12: dactyl.machine.v1.Machine.Shutdown:input_type -> dactyl.machine.v1.ShutdownRequest
+	21, // 13: dactyl.machine.v1.Machine.SetHostname:input_type -> dactyl.machine.v1.SetHostnameRequest
+	2,  // 14: dactyl.machine.v1.Machine.GetVersion:output_type -> dactyl.machine.v1.Version
+	4,  // 15: dactyl.machine.v1.Machine.ListDaemons:output_type -> dactyl.machine.v1.ListDaemonsResponse
+	7,  // 16: dactyl.machine.v1.Machine.GetGraph:output_type -> dactyl.machine.v1.Graph
+	10, // 17: dactyl.machine.v1.Machine.RestartDaemon:output_type -> dactyl.machine.v1.RestartDaemonResponse
+	12, // 18: dactyl.machine.v1.Machine.StartProgram:output_type -> dactyl.machine.v1.StartProgramResponse
+	14, // 19: dactyl.machine.v1.Machine.StopProgram:output_type -> dactyl.machine.v1.StopProgramResponse
+	16, // 20: dactyl.machine.v1.Machine.SetAside:output_type -> dactyl.machine.v1.SetAsideResponse
+	18, // 21: dactyl.machine.v1.Machine.Reboot:output_type -> dactyl.machine.v1.RebootResponse
+	20, // 22: dactyl.machine.v1.Machine.Shutdown:output_type -> dactyl.machine.v1.ShutdownResponse
+	22, // 23: dactyl.machine.v1.Machine.SetHostname:output_type -> dactyl.machine.v1.SetHostnameResponse
+	14, // [14:24] is the sub-list for method output_type
+	4,  // [4:14] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_ipc_machine_machine_proto_init() }
@@ -1348,13 +1429,14 @@ func file_ipc_machine_machine_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_machine_machine_proto_rawDesc), len(file_ipc_machine_machine_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_ipc_machine_machine_proto_goTypes,
 		DependencyIndexes: file_ipc_machine_machine_proto_depIdxs,
+		EnumInfos:         file_ipc_machine_machine_proto_enumTypes,
 		MessageInfos:      file_ipc_machine_machine_proto_msgTypes,
 	}.Build()
 	File_ipc_machine_machine_proto = out.File

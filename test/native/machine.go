@@ -24,6 +24,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/log"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
@@ -224,8 +225,8 @@ func (m *Machine) WaitUp(ctx context.Context, admin *vm.Conn) ([]*machine.Daemon
 		}
 		var not []string
 		for _, d := range list.Daemons {
-			if d.State != "up" && (d.Name != "consoled" || d.State != "done") && (!d.OnRequest || d.State != "idle") {
-				not = append(not, fmt.Sprintf("%s: %s %s", d.Name, d.State, d.Reason))
+			if d.State != machine.DaemonState_DAEMON_STATE_UP && (d.Name != "consoled" || d.State != machine.DaemonState_DAEMON_STATE_DONE) && (!d.OnRequest || d.State != machine.DaemonState_DAEMON_STATE_IDLE) {
+				not = append(not, fmt.Sprintf("%s: %s %s", d.Name, words.Of(d.State), d.Reason))
 			}
 		}
 		if len(not) == 0 {

@@ -120,7 +120,7 @@ func TestStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range daemons {
-		if pids, err := m.Processes(d.Name); d.State == "up" && (len(pids) != 1 || err != nil) {
+		if pids, err := m.Processes(d.Name); d.State == machine.DaemonState_DAEMON_STATE_UP && (len(pids) != 1 || err != nil) {
 			t.Errorf("%s has the processes %v (%v), want one", d.Name, pids, err)
 		}
 	}

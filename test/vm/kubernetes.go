@@ -21,8 +21,10 @@ import (
 
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/log"
+	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // readyPatience bounds the wait for a node to be Ready after its API answers: a
@@ -62,7 +64,7 @@ func describe(s *kube.GetStatusResponse) string {
 	out := s.Message
 	for _, c := range s.Components {
 		if !c.Healthy {
-			out += fmt.Sprintf("\n  %s: %s", c.Name, c.State)
+			out += fmt.Sprintf("\n  %s: %s", c.Name, words.Of(c.State))
 			if c.WaitingFor != "" {
 				out += ", waits for " + c.WaitingFor
 			}
@@ -108,7 +110,7 @@ func LogsOfIll(ctx context.Context, admin *Conn) string {
 	}
 	names := []string{"kubed"}
 	for _, c := range now.Components {
-		if !c.Healthy && c.State != "idle" {
+		if !c.Healthy && c.State != machine.DaemonState_DAEMON_STATE_IDLE {
 			names = append(names, c.Name)
 		}
 	}

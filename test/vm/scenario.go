@@ -11,6 +11,7 @@ import (
 
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // patience bounds every wait of a scenario. It is far longer than anything takes
@@ -218,8 +219,8 @@ func daemonsUp(ctx context.Context, init machine.Client) ([]*machine.Daemon, err
 		}
 		var not []string
 		for _, d := range list.Daemons {
-			if d.State != "up" && d.State != "idle" {
-				not = append(not, d.Name+": "+d.State+" "+d.Reason)
+			if d.State != machine.DaemonState_DAEMON_STATE_UP && d.State != machine.DaemonState_DAEMON_STATE_IDLE {
+				not = append(not, d.Name+": "+words.Of(d.State)+" "+d.Reason)
 			}
 		}
 		if len(not) == 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dactyl-os/dactyl/buildkit/system"
 	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 	"github.com/dactyl-os/dactyl/test/native"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
@@ -70,8 +71,8 @@ func (m *bootedMachine) claim(ctx context.Context) error {
 		}
 		var not []string
 		for _, d := range list.Daemons {
-			if d.State != "up" && d.State != "idle" {
-				not = append(not, d.Name+": "+d.State)
+			if d.State != machine.DaemonState_DAEMON_STATE_UP && d.State != machine.DaemonState_DAEMON_STATE_IDLE {
+				not = append(not, d.Name+": "+words.Of(d.State))
 			}
 		}
 		if len(not) == 0 {

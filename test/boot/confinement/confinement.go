@@ -75,7 +75,7 @@ func running(t *testing.T, r *vm.Running) map[string]bool {
 	}
 	up := map[string]bool{}
 	for _, d := range list.Daemons {
-		up[d.Name] = d.State != "idle"
+		up[d.Name] = d.State != machine.DaemonState_DAEMON_STATE_IDLE
 		if !up[d.Name] && !d.OnRequest {
 			t.Errorf("%s is idle: only what runs on request may be", d.Name)
 		}
