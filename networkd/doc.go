@@ -64,6 +64,12 @@
 //   - What arrives on an uplink for a pod's or a Service's address or for 192.0.0.8 is
 //     dropped, unless it is an answer. So is what a neighbour wants forwarded anywhere,
 //     unless kube-proxy or portmap gave it another destination: the machine is no router.
+//     What has a pod's address as its source is dropped, too.
+//
+// An uplink takes packets whose answers leave by another link (rp_filter 2): with two
+// cables in one network, the kernel answers by the first what arrives by the second. All
+// other links are strict: what a pod sends with an address that is not of the pods'
+// network is dropped.
 //
 // The table belongs to networkd's socket: no other process can change it, not even with
 // nft flush ruleset. Each change is one transaction. When networkd ends, the table stays

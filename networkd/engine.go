@@ -249,6 +249,9 @@ func (e *engine) settleLink(now time.Time, l link) []action {
 		delete(e.clients, l.index)
 		return out
 	}
+	if !l.loose {
+		out = append(out, setLoose{l})
+	}
 	e.noteCarrier(now, l)
 	out = append(out, e.settleClient(now, l, cfg.dhcp)...)
 	out = append(out, e.settleMTU(l, cfg)...)

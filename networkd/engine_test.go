@@ -166,6 +166,9 @@ func (k *snapshot) obey(a action) {
 	case setUp:
 		n := slices.IndexFunc(k.links, func(l link) bool { return l.index == a.link.index })
 		k.links[n].up = true
+	case setLoose:
+		n := slices.IndexFunc(k.links, func(l link) bool { return l.index == a.link.index })
+		k.links[n].loose = true
 	case setGroup:
 		n := slices.IndexFunc(k.links, func(l link) bool { return l.index == a.link.index })
 		k.links[n].group = a.group

@@ -240,11 +240,15 @@ func (b *builder) untracked() {
 // pods' own business, before kube-proxy gives it another destination. Answers to
 // connections from there pass. An uplink's own address passes too, so that a network
 // which uses the pods' addresses for itself does not lock its owner out.
+//
+// It also drops what arrives from outside with an address of a pod or a Service, to which
+// the way back is by another link: uplinks take packets whatever the link of their way back.
 func (b *builder) inside(f filter) {
 	in := b.chain("inside", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, afterTracking)
 	in(notOnLoopback, to(netip.MustParsePrefix("127.0.0.0/8")), drop)
 	for _, n := range f.inside {
 		in(arrivesOn(b.uplinks), to(n), notToThisLink, notOfAConnection, drop)
+		in(arrivesOn(b.uplinks), from(n), notBackByThisLink, drop)
 	}
 }
 
@@ -308,6 +312,8 @@ var (
 
 	toThisMachine = []expr.Any{&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true}, compare(expr.CmpOpEq, number(unix.RTN_LOCAL))}
 	notToThisLink = []expr.Any{&expr.Fib{Register: 1, FlagDADDR: true, FlagIIF: true, ResultADDRTYPE: true}, compare(expr.CmpOpNeq, number(unix.RTN_LOCAL))}
+
+	notBackByThisLink = []expr.Any{&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true}, compare(expr.CmpOpEq, number(0))}
 
 	ofAConnection    = bits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, expr.CmpOpNeq)
 	notOfAConnection = bits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, expr.CmpOpEq)

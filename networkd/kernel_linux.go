@@ -23,6 +23,7 @@ type kernel interface {
 	setUp(link) error
 	setGroup(link, uint32) error
 	setMTU(link, int) error
+	setLoose(link) error
 	setAddress(a address, now time.Time) error
 	deleteAddress(address) error
 	setRoute(route) error
@@ -35,8 +36,13 @@ type kernel interface {
 	receive(context.Context) (linkIndex, answer, error)
 }
 
-// Attributes of addresses that x/sys/unix does not name.
-const ifaProto = 11
+// Attributes that x/sys/unix does not name.
+const (
+	ifaProto   = 11
+	rpFilter   = 8 // IPV4_DEVCONF_RP_FILTER, of IFLA_INET_CONF
+	rpLoose    = 2 // RFC 3704: there is a way back, by whatever link
+	confLength = 4 // bytes of each setting
+)
 
 // marks are the kernel's numbers of origins, the same for routes and addresses.
 var marks = map[origin]uint8{fromDHCP: unix.RTPROT_DHCP, fromConfig: unix.RTPROT_STATIC}
@@ -194,6 +200,8 @@ func decodeLink(b []byte) (link, bool) {
 			if s := d.Bytes(); len(s) >= 32 {
 				l.rx, l.tx = binary.NativeEndian.Uint64(s[16:]), binary.NativeEndian.Uint64(s[24:])
 			}
+		case unix.IFLA_AF_SPEC:
+			l.loose = decodeRPFilter(d) == rpLoose
 		case unix.IFLA_LINKINFO:
 			d.Nested(func(n *netlink.AttributeDecoder) error {
 				for n.Next() {
@@ -221,6 +229,28 @@ func decodeLink(b []byte) (link, bool) {
 		l.kind = "other"
 	}
 	return l, true
+}
+
+// decodeRPFilter returns how strictly a link takes IPv4 packets by their source. Settings
+// of an address family are an array.
+func decodeRPFilter(d *netlink.AttributeDecoder) (value uint32) {
+	d.Nested(func(family *netlink.AttributeDecoder) error {
+		for family.Next() {
+			if family.Type() != unix.AF_INET {
+				continue
+			}
+			family.Nested(func(inet *netlink.AttributeDecoder) error {
+				for inet.Next() {
+					if all := inet.Bytes(); inet.Type() == unix.IFLA_INET_CONF && len(all) >= rpFilter*confLength {
+						value = binary.NativeEndian.Uint32(all[(rpFilter-1)*confLength:])
+					}
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	return value
 }
 
 func decodeAddress(b []byte, now time.Time) (address, bool) {
@@ -348,6 +378,28 @@ func (k *linux) setGroup(l link, group uint32) error {
 func (k *linux) setMTU(l link, mtu int) error {
 	if err := k.setLink(l, unix.IFLA_MTU, uint32(mtu)); err != nil {
 		return fmt.Errorf("set the MTU of link %s to %d: %w", l.name, mtu, err)
+	}
+	return nil
+}
+
+// setLoose writes the sysctl rp_filter of a link, without a file.
+func (k *linux) setLoose(l link) error {
+	h := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(h[4:], uint32(l.index))
+	err := k.order(unix.RTM_NEWLINK, 0, h, func(e *netlink.AttributeEncoder) {
+		e.Nested(unix.IFLA_AF_SPEC, func(family *netlink.AttributeEncoder) error {
+			family.Nested(unix.AF_INET, func(inet *netlink.AttributeEncoder) error {
+				inet.Nested(unix.IFLA_INET_CONF, func(conf *netlink.AttributeEncoder) error {
+					conf.Uint32(rpFilter, rpLoose)
+					return nil
+				})
+				return nil
+			})
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("set rp_filter of link %s: %w", l.name, err)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ type link struct {
 	mtu     int
 	maxMTU  int    // that the driver takes; 0: it does not say
 	usb     bool   // its hardware is a USB device
+	loose   bool   // it takes IPv4 packets whose answers leave by another link
 	group   uint32 // the kernel's number for links that belong together; networkd's mark on some
 	rx, tx  uint64 // bytes
 }
@@ -109,6 +110,7 @@ type action interface{ String() string }
 
 type (
 	setUp    struct{ link link }
+	setLoose struct{ link link }
 	setGroup struct {
 		link  link
 		group uint32
@@ -132,6 +134,7 @@ type (
 )
 
 func (a setUp) String() string         { return fmt.Sprintf("up %s", a.link.name) }
+func (a setLoose) String() string      { return fmt.Sprintf("loose %s", a.link.name) }
 func (a setGroup) String() string      { return fmt.Sprintf("mark %s", a.link.name) }
 func (a setMTU) String() string        { return fmt.Sprintf("mtu %d on %s", a.mtu, a.link.name) }
 func (a note) String() string          { return "note: " + a.text }

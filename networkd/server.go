@@ -146,6 +146,8 @@ func (s *server) perform(all []action) (changed bool, failed error) {
 		switch a := a.(type) {
 		case setUp:
 			err, changed = s.kernel.setUp(a.link), true
+		case setLoose:
+			err, changed = s.kernel.setLoose(a.link), true
 		case setGroup:
 			err, changed = s.kernel.setGroup(a.link, a.group), true
 		case setMTU:

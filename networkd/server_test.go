@@ -268,6 +268,7 @@ func (k *fakeKernel) deleteAddress(a address) error   { return k.do(deleteAddres
 func (k *fakeKernel) setRoute(r route) error          { return k.do(setRoute{r}) }
 func (k *fakeKernel) deleteRoute(r route) error       { return k.do(deleteRoute{r}) }
 func (k *fakeKernel) setGroup(l link, g uint32) error { return k.do(setGroup{l, g}) }
+func (k *fakeKernel) setLoose(l link) error           { return k.do(setLoose{l}) }
 func (k *fakeKernel) setMTU(l link, mtu int) error    { return k.do(setMTU{l, mtu}) }
 func (k *fakeKernel) setFilter(f filter) error        { return k.do(setFilter{f}) }
 func (k *fakeKernel) driver(linkName) string          { return "fake" }

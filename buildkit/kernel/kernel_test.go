@@ -121,6 +121,19 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// The kernel takes the larger one of all and a link's own rp_filter. With 1 in all, pods'
+// links and uplinks are strict, and a machine with two cables in one network drops what
+// arrives on the second. networkd has the rest (TestRealTwoCablesInOneNetwork).
+func TestRPFilterIsStrictButForUplinks(t *testing.T) {
+	values := map[string]string{}
+	for _, s := range Sysctls {
+		values[s.Key] = s.Value
+	}
+	if all, other := values["net.ipv4.conf.all.rp_filter"], values["net.ipv4.conf.default.rp_filter"]; all != "0" || other != "1" {
+		t.Errorf("all %s, default %s, want 0 and 1", all, other)
+	}
+}
+
 func TestParseConfig(t *testing.T) {
 	c, err := parseConfig("# a comment\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=\"x,y\"\n\nCONFIG_D=32\n")
 	if err != nil {

@@ -103,7 +103,7 @@ var trials = []struct {
 	{"connections are tracked by the machine's memory", says("runtime", "read /proc/sys/net/netfilter/nf_conntrack_max", "131072 <nil>")},
 	{"and for a day", says("runtime", "read /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established", "86400 <nil>")},
 	{"links answer for their own addresses", says("runtime", "read /proc/sys/net/ipv4/conf/all/arp_ignore", "1 <nil>")},
-	{"addresses of other links are refused", says("runtime", "read /proc/sys/net/ipv4/conf/all/rp_filter", "1 <nil>")},
+	{"addresses of other links are refused", says("runtime", "read /proc/sys/net/ipv4/conf/default/rp_filter", "1 <nil>")},
 	{"the domain's threads have a limit that it cannot lift", func(g *guest) error {
 		text, err := g.ask("runtime", "read /sys/fs/cgroup/pids.max")
 		if err != nil || strings.HasPrefix(text, "max") {
