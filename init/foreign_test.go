@@ -133,7 +133,7 @@ func domainSystem(more ...abi.Daemon) *abi.System {
 	pods, runtime, agent := foreign("pods"), foreign("runtime"), foreign("agent")
 	pods.Domain, runtime.Domain, agent.Domain = "pods", "pods", "pods"
 	pods.Foreign.Args = []string{"first"}
-	pods.Foreign.Run = []string{"/lib/other"}
+	pods.Run = []string{"/lib/other"}
 	pods.Write = []string{foreignDir, "/var/lib/pods"}
 	pods.Read = []string{"/etc/os-release"}
 	pods.From = []string{"echo"}

@@ -54,16 +54,14 @@ func (r *daemonRoot) close() {
 	unix.Close(r.fd)
 }
 
-// bindProgram shows d its binary and what it may start besides.
+// bindProgram shows d its binary and what it may start besides. Once a daemon of ours is
+// sealed, neither Landlock nor seccomp lets it start anything.
 func (r *daemonRoot) bindProgram(d abi.Daemon, binary string) error {
 	const program = closed &^ unix.MOUNT_ATTR_NOEXEC
 	if err := r.bind(binary, d.Exec, program, unix.MS_PRIVATE); err != nil {
 		return err
 	}
-	if d.Foreign == nil {
-		return nil
-	}
-	for _, path := range d.Foreign.Run {
+	for _, path := range d.Run {
 		if err := r.bind(path, path, program, unix.MS_PRIVATE); err != nil {
 			return err
 		}

@@ -124,9 +124,9 @@ func checkDomain(d abi.Daemon, s *abi.System) error {
 func paths(d abi.Daemon) []string {
 	all := []string{d.Exec}
 	if d.Foreign != nil {
-		all = append(append(all, d.Foreign.Program), d.Foreign.Run...)
+		all = append(all, d.Foreign.Program)
 	}
-	for _, list := range [][]string{d.Read, d.Write, d.Mount, d.Devices} {
+	for _, list := range [][]string{d.Run, d.Read, d.Write, d.Mount, d.Devices} {
 		all = append(all, list...)
 	}
 	return all

@@ -20,12 +20,17 @@
 //
 // # When a filesystem will not mount
 //
-// EPHEMERAL is made anew if its content is at fault (EUCLEAN, EBADMSG, EINVAL from
-// the filesystem itself, after it had its chance to replay the journal): the empty
-// ext4 of the image is copied over it. If the disk is at fault (EIO), or that did not
+// A filesystem whose content is at fault is repaired with e2fsck first: one whose
+// superblock has the error flag before it is mounted, since the kernel would mount it
+// and make it read-only at the next access to what is wrong, and one that will not mount
+// (EUCLEAN, EBADMSG, EINVAL from the filesystem itself, after it had its chance to
+// replay the journal). People's data and etcd's database are on EPHEMERAL. Only if
+// e2fsck says that errors remain, or it still does not mount, is EPHEMERAL made again: the
+// empty ext4 of the image is copied over it. A repair that was not finished in 40 s, or
+// failed for another reason, leaves what mounts as it is; the next boot tries again. If the disk is at fault (EIO), or that did not
 // help, /var is memory, so that the machine can still be asked what is wrong.
 //
-// STATE that will not mount stays as it is and /state stays empty and read-only:
+// STATE that will not mount and cannot be repaired stays as it is and /state stays empty and read-only:
 // memory in its place would give the machine another identity without a word. Daemons
 // that keep state there do not start, so the API is not reached; the log on the console
 // says why. Put another disk in, or flash this one and join again.

@@ -37,6 +37,7 @@ type partition struct {
 	number     int
 	label      string
 	first, len uint64 // sectors
+	hasErrors  bool   // an ext4 that is not mounted and has its error flag set
 }
 
 // mbr says what the first sector is.
@@ -55,7 +56,7 @@ type step struct {
 	copy   gpt.Copy // of writeTable
 	volume volume
 	device string // disk or partition
-	again  bool   // of mount: after a remake
+	after  verb   // of mount: repair or remake, if that came before
 }
 
 type verb string
@@ -66,6 +67,7 @@ const (
 	growPartition verb = "grow partition"
 	mount         verb = "mount"
 	mountMemory   verb = "mount memory"
+	repair        verb = "repair"
 	remake        verb = "remake"
 	renewUUID     verb = "renew UUID"
 )
@@ -74,7 +76,7 @@ func (s step) String() string {
 	switch s.verb {
 	case writeTable:
 		return fmt.Sprintf("write %s table of %s", s.copy, s.device)
-	case coverDisk, growPartition, remake:
+	case coverDisk, growPartition, repair, remake:
 		return fmt.Sprintf("%s %s", s.verb, s.device)
 	case mount:
 		return fmt.Sprintf("mount %s on %s", s.device, specOf(s.volume).target)
@@ -87,6 +89,10 @@ func (s step) String() string {
 // errCorrupt marks an error of mount that the content of the partition caused, and
 // that trying again, or another cable, will not cure.
 var errCorrupt = errors.New("corrupt")
+
+// errBeyondRepair marks an error of repair: e2fsck has done what it can and errors remain.
+// Any other error of repair says nothing about the content.
+var errBeyondRepair = errors.New("beyond repair")
 
 // engine decides what is done to the boot disk. Every decision follows from what is
 // on the disk and in the kernel at that moment, and each step leaves a disk from
@@ -132,29 +138,51 @@ func (e *engine) mountSteps(spec volumeSpec, d *disk) []step {
 	if d == nil && spec.memory != nil {
 		return []step{memory}
 	}
+	if d == nil {
+		return nil
+	}
 	var list []step
-	if d != nil {
-		if p := d.byLabel(spec.label); p != nil {
-			list = append(list, step{verb: mount, volume: spec.volume, device: p.name})
-		}
-		if spec.mayBeLost {
-			list = append(e.orRemake(list), memory)
-		}
+	if p := d.byLabel(spec.label); p != nil {
+		list = e.attempts(spec, p)
+	}
+	if spec.mayBeLost {
+		list = append(list, memory)
 	}
 	return list
 }
 
-// orRemake adds to an attempt to mount what is done about content that is at fault.
-func (e *engine) orRemake(list []step) []step {
-	if len(list) == 0 || !errors.Is(e.tried[list[0]], errCorrupt) {
-		return list
+// attempts returns what may be tried to mount a partition. A file system with its error
+// flag set is repaired before it is mounted: the kernel mounts it, and makes it read-only
+// at the next access to what is wrong. One that is corrupt is repaired and mounted again.
+// Only when both fail is a volume that may be lost made again: people's data is on it.
+func (e *engine) attempts(spec volumeSpec, p *partition) []step {
+	first := step{verb: mount, volume: spec.volume, device: p.name}
+	fix := step{verb: repair, volume: spec.volume, device: p.name}
+	repaired, remade := first, first
+	repaired.after, remade.after = repair, remake
+	made := step{verb: remake, device: p.name}
+
+	var list []step
+	if spec.filesystem == "ext4" && (p.hasErrors || errors.Is(e.tried[first], errCorrupt)) {
+		list = append(list, fix)
 	}
-	made := step{verb: remake, device: list[0].device}
-	list = append(list, made)
-	if err, tried := e.tried[made]; tried && err == nil {
-		again := list[0]
-		again.again = true
-		list = append(list, again)
+	last := first
+	if e.worked(fix) {
+		last = repaired
 	}
-	return list
+	_, fixTried := e.tried[fix]
+	lost := errors.Is(e.tried[fix], errBeyondRepair) || fixTried && errors.Is(e.tried[last], errCorrupt)
+	switch {
+	case !lost || !spec.mayBeLost:
+		return append(list, last)
+	case e.worked(made):
+		return append(list, made, remade)
+	}
+	return append(list, made)
+}
+
+// worked reports whether a step was taken, without an error.
+func (e *engine) worked(s step) bool {
+	err, tried := e.tried[s]
+	return tried && err == nil
 }

@@ -24,7 +24,9 @@ var update = flag.Bool("update", false, "write what the stories' commands print 
 //	boot                power on; storaged's steps, its notes, and what it ends with
 //	boot cut 2          the power goes after the second step
 //	restart             storaged alone is started anew
-//	damage X            primary, backup, mbr, STATE or EPHEMERAL
+//	damage X            primary, backup, mbr, STATE or EPHEMERAL: it does not mount until it is repaired
+//	flag X              the kernel has found errors in STATE or EPHEMERAL; it mounts
+//	ruin X              e2fsck cannot repair STATE or EPHEMERAL
 //	foreign backup      another system's table is at the end of the disk
 //	fail STEP           this step will end with EIO
 //	cure STEP
@@ -80,6 +82,10 @@ func act(t *testing.T, w *world, command string) string {
 		run(t, w, -1)
 	case "damage":
 		w.damage(rest)
+	case "flag":
+		w.content[rest].hasErrors = true
+	case "ruin":
+		w.content[rest].ruined = true
 	case "foreign":
 		w.foreignBackup()
 	case "fail":
@@ -109,7 +115,7 @@ func run(t *testing.T, w *world, cut int) string {
 	var b strings.Builder
 	e, k := newEngine(), &cutter{world: w, left: cut}
 	log := slog.New(teller{&b})
-	o, err := settle(k, e, log)
+	o, err := settle(t.Context(), k, e, log)
 	if errors.Is(err, errPowerCut) {
 		return b.String() + "  power cut\n"
 	} else if err != nil {
@@ -210,7 +216,7 @@ func TestPowerCutAtEverySector(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.disk.left = cut
-		_, err := settle(&dying{w}, newEngine(), slog.New(slog.DiscardHandler))
+		_, err := settle(t.Context(), &dying{w}, newEngine(), slog.New(slog.DiscardHandler))
 		w.disk.left = -1
 		if bootErr := w.boot(); bootErr != nil {
 			t.Fatalf("cut after %d sectors: %v", cut, bootErr)

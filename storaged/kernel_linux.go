@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,10 +30,11 @@ type machine struct {
 	root func(all []block) (string, error)
 	// label names a partition as the kernel read it from the GPT.
 	label func(b block) string
+	check *checker
 }
 
-func openMachine() (*machine, error) {
-	m := &machine{sys: "/sys", dev: "/dev", template: templatePath}
+func openMachine(ctx context.Context, log *slog.Logger) (*machine, error) {
+	m := &machine{sys: "/sys", dev: "/dev", template: templatePath, check: newChecker(ctx, e2fsckPath, log)}
 	var st unix.Stat_t
 	if err := unix.Stat(m.template, &st); err != nil {
 		return nil, fmt.Errorf("stat %s: %w", m.template, err)
@@ -61,6 +64,9 @@ func (m *machine) observe() (observation, error) {
 		if o.mounted[spec.volume], err = m.mountedOn(spec, all); err != nil {
 			return o, err
 		}
+		if o.mounted[spec.volume].on == "" && spec.filesystem == "ext4" && o.disk != nil {
+			m.readState(o.disk.byLabel(spec.label))
+		}
 	}
 	return o, nil
 }
@@ -77,7 +83,7 @@ func (m *machine) bootDisk(all []block) (*disk, error) {
 		case b.name == d.name:
 			d.sectors = m.sys.number(b, "size")
 		case b.disk == d.name:
-			d.partitions = append(d.partitions, partition{b.name, b.number, m.label(b), m.sys.number(b, "start"), m.sys.number(b, "size")})
+			d.partitions = append(d.partitions, partition{name: b.name, number: b.number, label: m.label(b), first: m.sys.number(b, "start"), len: m.sys.number(b, "size")})
 		}
 	}
 	return d, m.readTables(d)
@@ -158,6 +164,21 @@ func (m *machine) mountedExt4(device string) mounted {
 	return mounted{device, super.MadeByBuilder(), super.Blocks, super.BlockSize}
 }
 
+// readState reads the superblock, and nothing else, of a partition that is to be mounted.
+// One that cannot be read is for mount to report.
+func (m *machine) readState(p *partition) {
+	if p == nil {
+		return
+	}
+	f, err := m.open(p.name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	super, err := ext4.ReadSuperblock(f)
+	p.hasErrors = err == nil && super.HasErrors
+}
+
 func (m *machine) do(s step, o observation) error {
 	switch s.verb {
 	case writeTable, coverDisk:
@@ -168,6 +189,8 @@ func (m *machine) do(s step, o observation) error {
 		return m.mount(specOf(s.volume), s.device)
 	case mountMemory:
 		return mountTmpfs(specOf(s.volume), m.target(specOf(s.volume)))
+	case repair:
+		return m.repair(s.device)
 	case remake:
 		return m.remake(s.device)
 	case renewUUID:

@@ -122,6 +122,7 @@ func (d *testDisk) machine() *machine {
 	m := &machine{
 		sys: "/sys", dev: filepath.Join(d.dir, "dev"), prefix: d.dir,
 		template: filepath.Join(d.dir, "EPHEMERAL"), rootDev: st.Dev,
+		check: newChecker(d.t.Context(), "/sbin/e2fsck.static", slog.New(slog.DiscardHandler)),
 		root:  func([]block) (string, error) { return d.name + "p2", nil },
 		label: func(b block) string { return layout[b.number-1].label },
 	}
@@ -150,7 +151,7 @@ func (d *testDisk) settle(m *machine) string {
 	d.t.Helper()
 	var b strings.Builder
 	log := slog.New(teller{&b})
-	o, err := settle(m, newEngine(), log)
+	o, err := settle(d.t.Context(), m, newEngine(), log)
 	if err != nil {
 		d.t.Fatalf("%v, after\n%s", err, b.String())
 	}

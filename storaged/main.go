@@ -11,15 +11,15 @@ import (
 func main() { kit.Main(setup) }
 
 // setup mounts the volumes: daemons of later tiers start in them. It is also the
-// last moment at which storaged can mount, and that is why all of it happens here.
+// last moment at which storaged can mount or start e2fsck, and that is why all of it happens here.
 // What may take long, growing filesystems, follows when others already work.
-func setup(_ context.Context, d *kit.Daemon) error {
-	k, err := openMachine()
+func setup(ctx context.Context, d *kit.Daemon) error {
+	k, err := openMachine(ctx, d.Log)
 	if err != nil {
 		return err
 	}
 	e := newEngine()
-	seen, err := settle(k, e, d.Log)
+	seen, err := settle(ctx, k, e, d.Log)
 	if err != nil {
 		return err
 	}

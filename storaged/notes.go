@@ -37,8 +37,16 @@ func (e *engine) note(spec volumeSpec, o observation) string {
 		return "in memory: " + err.Error()
 	case m.on == inMemory:
 		return "in memory"
-	case err != nil:
+	}
+	device := o.disk.byLabel(spec.label).name
+	fix := step{verb: repair, volume: spec.volume, device: device}
+	switch {
+	case e.worked(step{verb: remake, device: device}):
 		return "made anew: " + err.Error()
+	case e.worked(fix):
+		return "repaired: it had errors; storaged's log says which"
+	case e.tried[fix] != nil:
+		return "has errors: " + e.tried[fix].Error()
 	}
 	return ""
 }
@@ -51,9 +59,9 @@ func (e *engine) trouble(spec volumeSpec, d *disk) error {
 		return fmt.Errorf("%s has no partition %s", d.name, spec.label)
 	}
 	first := step{verb: mount, volume: spec.volume, device: p.name}
-	again := first
-	again.again = true
-	for _, s := range []step{again, {verb: remake, device: p.name}, first} {
+	repaired, remade := first, first
+	repaired.after, remade.after = repair, remake
+	for _, s := range []step{remade, {verb: remake, device: p.name}, repaired, {verb: repair, volume: spec.volume, device: p.name}, first} {
 		if err := e.tried[s]; err != nil {
 			return err
 		}

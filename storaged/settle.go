@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -27,7 +28,8 @@ var errBusy = errors.New("busy")
 
 // settle takes steps until nothing is left to do, and returns what it ended with.
 // A step that fails is logged and changes what the engine wants; it is no error.
-func settle(k kernel, e *engine, log *slog.Logger) (observation, error) {
+// When ctx ends it takes no further step: what was interrupted says nothing about a disk.
+func settle(ctx context.Context, k kernel, e *engine, log *slog.Logger) (observation, error) {
 	for {
 		o, err := k.observe()
 		if err != nil {
@@ -39,6 +41,9 @@ func settle(k kernel, e *engine, log *slog.Logger) (observation, error) {
 			return o, nil
 		}
 		err = k.do(s, o)
+		if ctx.Err() != nil {
+			return o, fmt.Errorf("%s: %w", s, ctx.Err())
+		}
 		e.done(s, err)
 		if err != nil {
 			log.Error(s.String(), "err", err)

@@ -37,6 +37,8 @@ type world struct {
 
 type filesystem struct {
 	corrupt     bool
+	hasErrors   bool
+	ruined      bool
 	builderUUID bool
 	sectors     uint64
 }
@@ -109,7 +111,7 @@ func (w *world) boot() error {
 		}
 	}
 	for _, p := range t.Partitions() {
-		w.table = append(w.table, partition{fmt.Sprint("sda", p.Number), p.Number, p.Name, p.First, p.Sectors()})
+		w.table = append(w.table, partition{name: fmt.Sprint("sda", p.Number), number: p.Number, label: p.Name, first: p.First, len: p.Sectors()})
 		if fs := w.content[p.Name]; fs != nil && fs.sectors > p.Sectors() {
 			return fmt.Errorf("the filesystem %s is larger than its partition", p.Name)
 		}
@@ -130,6 +132,11 @@ func (w *world) observe() (observation, error) {
 		return o, nil
 	}
 	o.disk = &disk{name: "sda", sectors: w.sectors, partitions: append([]partition(nil), w.table...)}
+	for i, p := range o.disk.partitions {
+		if fs := w.content[p.label]; fs != nil {
+			o.disk.partitions[i].hasErrors = fs.hasErrors
+		}
+	}
 	o.disk.primary, _ = gpt.Read(w.disk, gpt.Primary, w.sectors)
 	o.disk.backup, _ = gpt.Read(w.disk, gpt.Backup, w.sectors)
 	if m, err := gpt.ReadMBR(w.disk); err == nil {
@@ -159,6 +166,12 @@ func (w *world) do(s step, o observation) error {
 			return fmt.Errorf("%w: structure needs cleaning", errCorrupt)
 		}
 		w.mounted[s.volume] = s.device
+	case repair:
+		fs := w.content[specOf(s.volume).label]
+		if fs.ruined {
+			return fmt.Errorf("%w: errors remain", errBeyondRepair)
+		}
+		fs.corrupt, fs.hasErrors = false, false
 	case mountMemory:
 		w.mounted[s.volume] = inMemory
 	case remake:

@@ -41,6 +41,7 @@ var Packages = []Package{
 	{"libseccomp-dev", "runc: filters system calls"},
 
 	// Taken into the image as they are.
+	{"e2fsck-static", "e2fsck, which storaged runs on a file system with errors"},
 	{"nftables", "nft, which kube-proxy and the CNI plugins run"},
 	{"ca-certificates", "Mozilla's CA certificates, for registries"},
 

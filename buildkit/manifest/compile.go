@@ -85,7 +85,7 @@ func (b *Build) daemon(m *Manifest) abi.Daemon {
 		Name: m.Name, Exec: abi.DaemonDir + "/" + m.Name, User: m.User, Tier: m.Tier,
 		Provider:     b.provider(m.Name),
 		Capabilities: sortedKeys(m.Capabilities), Devices: sortedKeys(m.Devices),
-		Read: sortedKeys(m.Read), Write: sortedKeys(m.Write), Emptied: m.emptied(), Owned: m.owned(), Mount: sortedKeys(m.Mount),
+		Run: sortedKeys(m.Run), Read: sortedKeys(m.Read), Write: sortedKeys(m.Write), Emptied: m.emptied(), Owned: m.owned(), Mount: sortedKeys(m.Mount),
 		UserNS: m.userNS(), Syscalls: sortedKeys(m.Syscalls), Logs: m.Logs != "",
 		Limits: m.Limits.compile(),
 		From:   sortedKeys(m.From), Gives: b.gives(m), OnRequest: m.Request != "", Last: m.Last != "", Alone: m.Alone != "", Domain: m.Domain,
@@ -115,7 +115,7 @@ func (m *Manifest) userNS() bool {
 }
 
 func (m *Manifest) foreignPart() *abi.Foreign {
-	f := &abi.Foreign{Program: m.Program, Args: m.Args, Run: sortedKeys(m.Run)}
+	f := &abi.Foreign{Program: m.Program, Args: m.Args}
 	for _, name := range sortedKeys(m.Env) {
 		f.Env = append(f.Env, name+"="+m.Env[name])
 	}

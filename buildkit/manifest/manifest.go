@@ -31,7 +31,7 @@ type Manifest struct {
 	At      string            `toml:"at"`      // where it is in its own root; empty: as on the machine
 	Args    []string          `toml:"args"`
 	Env     map[string]string `toml:"env"`
-	Run     map[string]string `toml:"run"` // paths from which it starts programs; in a domain only
+	Run     map[string]string `toml:"run"` // paths from which it starts programs: a domain's program at any time, a daemon of ours before it seals itself
 
 	Calls        map[string][]string `toml:"calls"`
 	From         map[string]string   `toml:"from"` // daemons that write files for it
@@ -92,7 +92,7 @@ func (m *Manifest) Foreign() bool { return m.Program != "" }
 // Programs are the paths in the image from which m starts programs that others wrote.
 func (m *Manifest) Programs() []string {
 	if !m.Foreign() {
-		return nil
+		return sortedKeys(m.Run)
 	}
 	return append([]string{m.Program}, sortedKeys(m.Run)...)
 }

@@ -144,7 +144,8 @@ func TestBrokenManifestsSayWhatWouldBeRight(t *testing.T) {
 		{"at", `tier = 5`, "tier = 5\nat = \"/bin/x\"", `at is for programs that others wrote: name one with program, or drop it`},
 		{"arguments", `tier = 5`, "tier = 5\nargs = [\"-v\"]", `args is for programs that others wrote`},
 		{"environment", `[read]`, "[env]\nGOGC = \"5\"\n[read]", `[env] is for programs that others wrote`},
-		{"run", `[read]`, "[run]\n\"/lib/x\" = \"helpers\"\n[read]", `[run] is for programs that others wrote`},
+		{"run without a reason", `[read]`, "[run]\n\"/lib/x\" = \" \"\n[read]", `[run] /lib/x has no reason: write "/lib/x" = "why exampled needs it"`},
+		{"relative run", `[read]`, "[run]\nx = \"helpers\"\n[read]", `[run] x: an absolute, clean path below /`},
 		{"our daemon in a domain", `tier = 5`, "tier = 5\ndomain = \"pods\"", `domain is for programs that others wrote`},
 		{"tier", `tier = 5`, `tier = 13`, `tier = 13: 1 to 12`},
 		{"no lifetime", `[limits]`, "[write]\n\"/var/lib/dactyl/exampled\" = \"cache\"\n[limits]", `[write] /var/lib/dactyl/exampled is on EPHEMERAL: say how long it lives: {boot = "why"} or {keep = "why"}`},
@@ -163,7 +164,7 @@ func TestBrokenManifestsSayWhatWouldBeRight(t *testing.T) {
 		{"relative program", program, `"/lib/servers/all"`, `"all"`, `program = "all": an absolute, clean path below /`},
 		{"relative at", program, `"/usr/bin/server"`, `"server"`, `at = "server": an absolute, clean path below /`},
 		{"environment", program, `GOGC`, `"GO GC"`, `[env] "GO GC": letters, digits and underscores`},
-		{"run outside a domain", program, `[network]`, "[run]\n\"/lib/x\" = \"helpers\"\n[network]", `[run]: only a domain's programs start others; server has no domain`},
+		{"run outside a domain", program, `[network]`, "[run]\n\"/lib/x\" = \"helpers\"\n[network]", `[run]: of programs that others wrote only a domain's start others; server has no domain`},
 		{"root", program, `user = 151`, `user = 0`, `user = 0: daemons have 100 to 199`},
 		{"pods' capability", program, `[network]`, "[capabilities]\nMKNOD = \"nodes\"\n[network]", `[capabilities] MKNOD: not one of NET_ADMIN`},
 

@@ -16,7 +16,7 @@ type usedKey struct {
 // these cannot have because they know nothing of package abi.
 func (m *Manifest) checkProgram(wrong wrong) {
 	if !m.Foreign() {
-		for _, k := range []usedKey{{"at", m.At != ""}, {"args", len(m.Args) > 0}, {"[env]", len(m.Env) > 0}, {"[run]", len(m.Run) > 0}, {"domain", m.Domain != ""}} {
+		for _, k := range []usedKey{{"at", m.At != ""}, {"args", len(m.Args) > 0}, {"[env]", len(m.Env) > 0}, {"domain", m.Domain != ""}} {
 			if k.used {
 				wrong("%s is for programs that others wrote: name one with program, or drop it", k.key)
 			}
@@ -39,7 +39,7 @@ func (m *Manifest) checkProgram(wrong wrong) {
 		}
 	}
 	if len(m.Run) > 0 && m.Domain == "" {
-		wrong("[run]: only a domain's programs start others; %s has no domain", m.Name)
+		wrong("[run]: of programs that others wrote only a domain's start others; %s has no domain, and its filter of system calls is in force from its start", m.Name)
 	}
 	if len(m.Syscalls) > 0 && m.Domain != "" {
 		wrong("[syscalls]: a domain's programs have no filter, because pods need all calls")

@@ -3,6 +3,7 @@ package packages
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -29,10 +30,18 @@ type DebianFile struct {
 // with shared libraries: there is no other program that speaks its language.
 const nft = "/usr/sbin/nft"
 
+// e2fsck is the statically linked one. storaged runs it on a file system with errors.
+const (
+	e2fsck = "/sbin/e2fsck.static"
+	// E2fsckPath is where it is on the machine: pods see nothing of /lib/dactyl.
+	E2fsckPath = "/lib/dactyl/e2fsck"
+)
+
 // debianLicenses were read in each package's copyright file, for what is taken. A
 // package that is not listed is refused.
 var debianLicenses = map[string]string{
 	"ca-certificates":   "MPL-2.0",
+	"e2fsck-static":     "GPL-2.0-only AND LGPL-2.0-only AND LGPL-2.1-or-later AND BSD-3-Clause AND MIT", // with libraries of its own source and libc
 	"linux-source-6.12": "GPL-2.0-only",
 	"systemd-boot-efi":  "LGPL-2.1-or-later",
 
@@ -54,14 +63,17 @@ var debianLicenses = map[string]string{
 	"nftables":     "GPL-2.0-only",
 }
 
-// Debian lists nft, the libraries that it is linked with, and the CA certificates. It
-// checks that each is as its package has it.
+// Debian lists nft, the libraries that it is linked with, e2fsck, and the CA
+// certificates. It checks that each is as its package has it.
 func Debian(ctx context.Context) ([]DebianFile, error) {
 	libraries, err := librariesOf(ctx, nft)
 	if err != nil {
 		return nil, err
 	}
-	paths := append([]string{nft}, libraries...)
+	if _, err := os.Stat(e2fsck); err != nil {
+		return nil, fmt.Errorf("apt-get install e2fsck-static: %w", err)
+	}
+	paths := append([]string{nft, e2fsck}, libraries...)
 	owners, err := ownersOf(ctx, paths)
 	if err != nil {
 		return nil, err
@@ -69,8 +81,11 @@ func Debian(ctx context.Context) ([]DebianFile, error) {
 	var files []DebianFile
 	for _, from := range paths {
 		f := DebianFile{File: File{Package: "nft", From: from, Path: from}}
-		if from == nft {
+		switch from {
+		case nft:
 			f.Path = "/lib/pods/bin/nft"
+		case e2fsck:
+			f.Package, f.Path = "e2fsck", E2fsckPath
 		}
 		if f.DebianPackage, err = DescribeDebian(ctx, owners[from]); err != nil {
 			return nil, fmt.Errorf("%s: %w", from, err)

@@ -51,7 +51,7 @@ func hashFolder(dir string) ([]string, error) {
 }
 
 // HostPackages are those Debian packages of buildkit/hostdeps that are needed here.
-var HostPackages = []string{"build-essential", "ca-certificates", "libseccomp-dev", "nftables"}
+var HostPackages = []string{"build-essential", "ca-certificates", "e2fsck-static", "libseccomp-dev", "nftables"}
 
 // StaticLibraries are the Debian packages of what is linked into the programs with C in
 // them.

@@ -105,6 +105,7 @@ type Daemon struct {
 	Provider
 	Capabilities []string `json:"capabilities,omitempty"` // without CAP_, sorted
 	Devices      []string `json:"devices,omitempty"`      // patterns of nodes in /dev, copied into the daemon's own /dev with its uid, mode 0600
+	Run          []string `json:"run,omitempty"`          // paths bound read-only from which it may start programs; a daemon of ours: before it seals itself
 	Read         []string `json:"read,omitempty"`         // paths bound read-only
 	Write        []string `json:"write,omitempty"`        // directories bound writable; made with the daemon's uid, mode 0700, when missing
 	Emptied      []string `json:"emptied,omitempty"`      // those of Write that PID 1 empties at each boot
@@ -139,7 +140,6 @@ type Foreign struct {
 	Program string   `json:"program"`          // its file on the machine; Daemon.Exec is where it is in its own root
 	Args    []string `json:"args,omitempty"`   // after its name, before those of StartProgram
 	Env     []string `json:"env,omitempty"`    // NAME=value
-	Run     []string `json:"run,omitempty"`    // paths bound read-only from which it may also start programs
 	Filter  []byte   `json:"filter,omitempty"` // seccomp: BPF instructions of 8 bytes, as the kernel takes them; none in a domain
 }
 

@@ -63,7 +63,9 @@ func newDaemon(spec abi.Spec, log *slog.Logger) (*Daemon, error) {
 	d.server = ipc.NewServer(func(caller, method string) { log.Warn("call refused", "caller", caller, "method", method) })
 	d.server.Told(d.Worked)
 	d.IPC = d.server
+	syscall.CloseOnExec(abi.NotifyFD) // a program that setup starts does not speak for the daemon
 	for i, desc := range spec.Descriptors {
+		syscall.CloseOnExec(abi.FirstFD + i)
 		if err := d.take(abi.FirstFD+i, desc); err != nil {
 			return nil, fmt.Errorf("descriptor %d, %s %s: %w", abi.FirstFD+i, desc.Kind, desc.Name, err)
 		}

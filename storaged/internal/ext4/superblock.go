@@ -18,10 +18,12 @@ const (
 	atLogBlockSize   = 0x18
 	atBlocksPerGroup = 0x20
 	atMagic          = 0x38
+	atState          = 0x3a
 	atIncompat       = 0x60
 	atUUID           = 0x68
 	atBlocksHigh     = 0x150
 
+	stateErrors   = 0x02 // EXT4_ERROR_FS
 	incompat64bit = 0x80
 )
 
@@ -30,6 +32,7 @@ type Superblock struct {
 	Blocks         uint64
 	BlockSize      uint64
 	UUID           [16]byte
+	HasErrors      bool // the kernel has found errors that no check has repaired since
 	firstBlock     uint32
 	blocksPerGroup uint32
 }
@@ -51,6 +54,7 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 	}
 	s := Superblock{
 		Blocks: uint64(le.Uint32(b[atBlocks:])), BlockSize: 1024 << logSize,
+		HasErrors:  le.Uint16(b[atState:])&stateErrors != 0,
 		firstBlock: le.Uint32(b[atFirstBlock:]), blocksPerGroup: le.Uint32(b[atBlocksPerGroup:]),
 	}
 	if le.Uint32(b[atIncompat:])&incompat64bit != 0 {

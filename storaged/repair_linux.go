@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// e2fsckPath is Debian's e2fsck, statically linked; [run] in daemon.toml names it.
+const e2fsckPath = "/lib/dactyl/e2fsck"
+
+const (
+	// checkTime is for all repairs of one start. PID 1 ends a daemon that is not ready
+	// after a minute, and then storaged would never mount /var; the rest of its start takes
+	// seconds, also from a slow stick. The API does not wait for it: /state is mounted
+	// first, and PID 1 lets the other daemons wait for 15 s.
+	checkTime = 40 * time.Second
+	// checkMemory is the address space of e2fsck, three quarters of [limits] memory. Without it the
+	// kernel would kill storaged too, again after each restart. On a file system of 4 GiB
+	// with 50,000 files e2fsck needs more than 16 MiB of it, less than 32, and has 3 MiB resident.
+	checkMemory = 48 << 20
+	// reportLines is how much of e2fsck's output goes to the log.
+	reportLines = 50
+)
+
+// exit codes of e2fsck, bits that are added up: e2fsck(8).
+const (
+	fsckCorrected = 1
+	fsckReboot    = 2 // of a mounted file system
+	fsckRemain    = 4
+)
+
+// checker runs e2fsck. It works until storaged seals itself: from then on neither Landlock
+// nor seccomp lets it start a program.
+type checker struct {
+	program string
+	log     *slog.Logger
+	start   func() (context.Context, context.CancelFunc)
+	until   context.Context // of the first repair and all that follow
+	memory  uint64
+}
+
+func newChecker(ctx context.Context, program string, log *slog.Logger) *checker {
+	c := &checker{program: program, log: log, memory: checkMemory}
+	c.start = func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, checkTime) }
+	return c
+}
+
+// repair has e2fsck repair what it may repair without being asked (-p), and if that does
+// not suffice, everything (-y). With -f it looks at a file system that says it is clean.
+func (m *machine) repair(device string) error {
+	c := m.check
+	if c.until == nil {
+		c.until, _ = c.start() // it ends with setup's context, or after checkTime
+	}
+	code, err := c.run("-p", m.node(device))
+	if err == nil && code&^(fsckCorrected|fsckReboot) != 0 {
+		code, err = c.run("-y", m.node(device))
+	}
+	switch {
+	case err != nil:
+		return err
+	case code&^(fsckCorrected|fsckReboot) == 0:
+		return nil
+	case code == fsckRemain, code == fsckRemain|fsckCorrected:
+		return fmt.Errorf("%w: errors remain after e2fsck -y (exit code %d)", errBeyondRepair, code)
+	}
+	return fmt.Errorf("e2fsck -y: exit code %d", code)
+}
+
+// run returns e2fsck's exit code. An error says that it came to no result.
+func (c *checker) run(mode, device string) (int, error) {
+	type result struct {
+		code int
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The thread gives up its ambient capabilities, so e2fsck has none, and ends with
+		// this function: it is not unlocked. It lives as long as e2fsck, whose death
+		// signal is that of the thread.
+		runtime.LockOSThread()
+		code, err := c.runHere(mode, device)
+		done <- result{code, err}
+	}()
+	r := <-done
+	return r.code, r.err
+}
+
+func (c *checker) runHere(mode, device string) (int, error) {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("give up ambient capabilities: %w", err)
+	}
+	var said report
+	cmd := exec.CommandContext(c.until, c.program, "-f", mode, "-E", "no_optimize_extents", device)
+	cmd.Env = []string{"EXT2FS_NO_MTAB_OK=1"} // there is no /proc to look for mounts in; O_EXCL refuses a mounted device
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err := cmd.Start()
+	if err == nil {
+		limit := unix.Rlimit{Cur: c.memory, Max: c.memory}
+		if err = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_AS, &limit, nil); err != nil {
+			cmd.Process.Kill()
+		}
+		err = errors.Join(err, cmd.Wait())
+	}
+	said.tell(c.log, device)
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.Is(c.until.Err(), context.DeadlineExceeded):
+		return 0, fmt.Errorf("e2fsck %s: not finished after %v", mode, checkTime)
+	case exited && exit.Exited():
+		return exit.ExitCode(), nil
+	}
+	return 0, fmt.Errorf("e2fsck %s: %w", mode, err)
+}
+
+// report is the output of e2fsck: its first lines, and how many there are.
+type report struct {
+	lines []string
+	part  []byte // of a line
+	more  int
+}
+
+// maxLine bounds what is kept of one line.
+const maxLine = 256
+
+func (r *report) Write(b []byte) (int, error) {
+	n := len(b)
+	for {
+		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		r.part = append(r.part, line[:min(len(line), max(0, maxLine-len(r.part)))]...)
+		if !whole {
+			return n, nil
+		}
+		if text := strings.TrimSpace(string(r.part)); text != "" && len(r.lines) < reportLines {
+			r.lines = append(r.lines, text)
+		} else if text != "" {
+			r.more++
+		}
+		r.part, b = r.part[:0], rest
+	}
+}
+
+func (r *report) tell(log *slog.Logger, device string) {
+	r.Write([]byte("\n"))
+	for _, line := range r.lines {
+		log.Warn("e2fsck", "device", device, "says", line)
+	}
+	if r.more > 0 {
+		log.Warn("e2fsck", "device", device, "lines left out", r.more)
+	}
+}
