@@ -55,17 +55,16 @@ func newChecker(ctx context.Context, program string, log *slog.Logger) *checker 
 	return c
 }
 
-// repair has e2fsck repair what it may repair without being asked (-p), and if that does
-// not suffice, everything (-y). With -f it looks at a file system that says it is clean.
+// repair has e2fsck repair everything (-y). With -f it looks at a file system that says it is
+// clean. There is no first attempt with -p: -p deletes the journal of a file system with
+// wrong group descriptors before it gives up, and then -y does not use the descriptors'
+// backup, so that all files are lost.
 func (m *machine) repair(device string) error {
 	c := m.check
 	if c.until == nil {
 		c.until, _ = c.start() // it ends with setup's context, or after checkTime
 	}
-	code, err := c.run("-p", m.node(device))
-	if err == nil && code&^(fsckCorrected|fsckReboot) != 0 {
-		code, err = c.run("-y", m.node(device))
-	}
+	code, err := c.run(m.node(device))
 	switch {
 	case err != nil:
 		return err
@@ -78,7 +77,7 @@ func (m *machine) repair(device string) error {
 }
 
 // run returns e2fsck's exit code. An error says that it came to no result.
-func (c *checker) run(mode, device string) (int, error) {
+func (c *checker) run(device string) (int, error) {
 	type result struct {
 		code int
 		err  error
@@ -89,19 +88,19 @@ func (c *checker) run(mode, device string) (int, error) {
 		// this function: it is not unlocked. It lives as long as e2fsck, whose death
 		// signal is that of the thread.
 		runtime.LockOSThread()
-		code, err := c.runHere(mode, device)
+		code, err := c.runHere(device)
 		done <- result{code, err}
 	}()
 	r := <-done
 	return r.code, r.err
 }
 
-func (c *checker) runHere(mode, device string) (int, error) {
+func (c *checker) runHere(device string) (int, error) {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("give up ambient capabilities: %w", err)
 	}
 	var said report
-	cmd := exec.CommandContext(c.until, c.program, "-f", mode, "-E", "no_optimize_extents", device)
+	cmd := exec.CommandContext(c.until, c.program, "-f", "-y", "-E", "no_optimize_extents", device)
 	cmd.Env = []string{"EXT2FS_NO_MTAB_OK=1"} // there is no /proc to look for mounts in; O_EXCL refuses a mounted device
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -119,11 +118,11 @@ func (c *checker) runHere(mode, device string) (int, error) {
 	case err == nil:
 		return 0, nil
 	case errors.Is(c.until.Err(), context.DeadlineExceeded):
-		return 0, fmt.Errorf("e2fsck %s: not finished after %v", mode, checkTime)
+		return 0, fmt.Errorf("e2fsck -y: not finished after %v", checkTime)
 	case exited && exit.Exited():
 		return exit.ExitCode(), nil
 	}
-	return 0, fmt.Errorf("e2fsck %s: %w", mode, err)
+	return 0, fmt.Errorf("e2fsck -y: %w", err)
 }
 
 // report is the output of e2fsck: its first lines, and how many there are.
