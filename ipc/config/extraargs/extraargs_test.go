@@ -67,6 +67,10 @@ func TestValues(t *testing.T) {
 		{"kube-apiserver", "v", "4", ""},
 		{"kube-apiserver", "v", "5", `"5": want a whole number from 0 to 4`},
 		{"kube-apiserver", "v", "0x2", `"0x2": want a whole number from 0 to 4`},
+		{"kube-apiserver", "audit-log-maxage", "30", ""},
+		{"kube-apiserver", "audit-log-maxage", "29", `"29": want a whole number from 30 to 3650`}, // what an attacker did is gone before somebody looks
+		{"kube-apiserver", "audit-log-maxbackup", "9", `"9": want a whole number from 10 to 100`},
+		{"kube-apiserver", "audit-log-maxsize", "9", `"9": want a whole number from 10 to 1000`},
 		{"kube-apiserver", "event-ttl", "90m", ""},
 		{"kube-apiserver", "event-ttl", "1", `"1": want a duration from 1m to 168h, such as 90s or 1h30m`},
 		{"kube-apiserver", "max-requests-inflight", "0", `"0": want a whole number from 20 to 4000`}, // 0 is no limit

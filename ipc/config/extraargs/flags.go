@@ -24,9 +24,9 @@ func syncs(what string) Flag {
 // components are all flags, sorted by name in each component.
 var components = []component1{
 	{"kube-apiserver", []Flag{
-		{"audit-log-maxage", "days for which the audit log is kept", "60", whole(1, 3650)},
-		{"audit-log-maxbackup", "older files of the audit log", "20", whole(1, 100)},
-		{"audit-log-maxsize", "MB in each file of the audit log, on a small or large disk", "50", whole(1, 1000)},
+		{"audit-log-maxage", "days for which the audit log is kept; fewer than 30 are too few to find out what happened", "60", whole(30, 3650)},
+		{"audit-log-maxbackup", "older files of the audit log; with fewer than 10 a burst of requests replaces what was before it", "20", whole(10, 100)},
+		{"audit-log-maxsize", "MB in each file of the audit log, on a small or large disk; full ones shrink to a twentieth", "50", whole(10, 1000)},
 		{"default-not-ready-toleration-seconds", "how long pods stay on a node that is not ready", "60", whole(0, 86400)},
 		{"default-unreachable-toleration-seconds", "how long pods stay on a node that does not answer", "60", whole(0, 86400)},
 		{"event-ttl", "how long events are kept in the database", "30m", period(time.Minute, 7*24*time.Hour)},
