@@ -105,7 +105,8 @@
 // (ipc/trust, Lineage): a client that is to be removed later is removed with all whose certificates
 // descend from it, records or no records. Each issue is logged with the serials of the new
 // certificate and of the caller's. On record are 1024 clients of the API, of which a renewed
-// one needs the room of its last renewal only, and the last 256 certificates for Kubernetes;
+// one needs the room of its last renewal only, besides them the owner's last 4 renewals, and
+// the last 256 certificates for Kubernetes;
 // another client than those 1024 is refused while all are in force, a renewal never.
 //
 // # Time

@@ -70,18 +70,19 @@ func tell(t *testing.T, name string) {
 
 // story is one machine's life.
 type story struct {
-	t     *testing.T
-	disk  *fakeStore
-	share *fakeShare
-	now   time.Time
-	sync  bool          // a time server has confirmed now
-	up    time.Duration // all that was waited
-	e     *engine
-	keys  map[string]crypto.Signer
-	codes []string // all that were shown, in order
-	first []byte   // the CA of the first boot
-	seen  map[string]string
-	owner []byte // the certificate that a claim was last answered with
+	t       *testing.T
+	renewed *x509.Certificate // the owner's last renewal
+	disk    *fakeStore
+	share   *fakeShare
+	now     time.Time
+	sync    bool          // a time server has confirmed now
+	up      time.Duration // all that was waited
+	e       *engine
+	keys    map[string]crypto.Signer
+	codes   []string // all that were shown, in order
+	first   []byte   // the CA of the first boot
+	seen    map[string]string
+	owner   []byte // the certificate that a claim was last answered with
 }
 
 func (s *story) do(words []string) string {
@@ -167,6 +168,29 @@ func (s *story) do(words []string) string {
 		s.must(err)
 		c, err := s.e.issueClient(ipc.Origin{}, s.csr(plain[0], args["csr"]), role(args["role"]), args["name"], seconds)
 		return s.result(rawOf(c), err)
+	case "fill": // the record with other clients, all in force for a year
+		key := newTestKey(s.t)
+		for range maxClients {
+			c, err := s.e.authority.issue(leaf{client("bob", "reader"), key.Public(), s.now.Add(maxLife), descent{lineage: []string{}}})
+			s.must(err)
+			s.disk.files[recordOf(c)] = c.Raw
+		}
+		return "full"
+	case "renew": // what the owner has, which is the claim at first
+		if s.renewed == nil {
+			var err error
+			s.renewed, err = s.e.claimed()
+			s.must(err)
+		}
+		c, err := s.e.issueClient(originOf(s.renewed), s.csr(plain[0], ""), role(s.renewed.Subject.Organization[0]), s.renewed.Subject.CommonName, 0)
+		if err == nil {
+			s.renewed = c
+		}
+		return s.result(rawOf(c), err)
+	case "kept": // how many records there are of a client
+		all, err := s.e.issued()
+		s.must(err)
+		return fmt.Sprint(len(slices.DeleteFunc(all, func(c *x509.Certificate) bool { return c.Subject.CommonName != plain[0] })))
 	case "serve":
 		der, err := s.e.issueServer(s.csr("routerd", args["csr"]), machineNames(args["host"], plain))
 		return s.result(der, err)

@@ -38,6 +38,10 @@ const (
 	// maxClients is how many client certificates of the API are on record. Where all of
 	// them are valid and of different clients, another client gets none.
 	maxClients = 1024
+	// keptOwner is how many of the owner's renewals are on record besides, so that no number
+	// of other clients keeps the owner from renewing. The newest is the one in use; others
+	// may be in use on the owner's other computers.
+	keptOwner = 4
 	// keptKubernetes is how many of Kubernetes' are: they are short-lived and as many as
 	// calls of kubectl. Their records are for people to look at.
 	keptKubernetes = 256
@@ -144,11 +148,21 @@ func (e *engine) makeRoom(c *x509.Certificate) error {
 		return err
 	}
 	clients := slices.DeleteFunc(all, func(o *x509.Certificate) bool { return isServer(o) || signerOf(o) != signerOf(c) })
-	slices.SortFunc(clients, byEnd)
 	room, worst := maxClients, e.leastWorth
+	first := func([]*x509.Certificate, *x509.Certificate) int { return 0 }
 	if signerOf(c) == kubernetesCA {
-		room, worst = keptKubernetes, func([]*x509.Certificate, *x509.Certificate) int { return 0 }
+		room, worst = keptKubernetes, first
+	} else {
+		isOwners, err := e.ownersSeries()
+		if err != nil {
+			room += keptOwner // they count as others'
+		}
+		clients = slices.DeleteFunc(clients, func(o *x509.Certificate) bool { return isOwners(o) != isOwners(c) })
+		if isOwners(c) {
+			room, worst = keptOwner, first
+		}
 	}
+	slices.SortFunc(clients, byEnd)
 	for len(clients) >= room {
 		i := worst(clients, c)
 		if i < 0 {
@@ -162,11 +176,22 @@ func (e *engine) makeRoom(c *x509.Certificate) error {
 	return nil
 }
 
+// ownersSeries returns which certificates are renewals of the owner's first, which is not
+// on record: it is the claim. Without a claim that can be read there are none.
+func (e *engine) ownersSeries() (func(*x509.Certificate) bool, error) {
+	owner, err := e.claimed()
+	if err != nil || owner == nil {
+		return func(*x509.Certificate) bool { return false }, err
+	}
+	series := seriesOf(owner)
+	return func(c *x509.Certificate) bool { return seriesOf(c) == series }, nil
+}
+
 // leastWorth returns which of the clients, sorted by their ends, loses its record to next:
 // the first that has ended, or else the first that was renewed since: what it descends from
 // is on record with its renewal. -1 if there is none: no client disappears from the record
 // while its certificate is in force. A renewal always finds one, which is its predecessor
-// if no other.
+// if no other; the owner's, whose predecessor may be the claim, are not among these clients.
 func (e *engine) leastWorth(clients []*x509.Certificate, next *x509.Certificate) int {
 	if !e.clock.now().Before(clients[0].NotAfter) {
 		return 0
