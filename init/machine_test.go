@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,8 @@ type seen struct {
 	Version                        string
 	PID, UID, GID                  int
 	Groups                         []int
-	Effective, Bounding            uint64
+	Effective, Permitted           uint64
+	Ambient, Bounding              uint64
 	NoNewPrivs, Securebits         int
 	Files, Environment, Interfaces []string
 	Descriptors                    []int
@@ -93,6 +95,57 @@ func TestGrantedRightsAndMounts(t *testing.T) {
 	}
 	if r := w.report("user"); !slices.Contains(r.Files, "/state/seen") || len(r.CanWrite) != 0 {
 		t.Errorf("a daemon that reads /state sees %v and writes %v", r.Files, r.CanWrite)
+	}
+}
+
+// Until it seals itself, a daemon starts the programs of its [run] and no others: not what
+// it reads or writes, and nothing without [run]. What it starts has no more than it has,
+// and no capability of its, if it gives these up first.
+func TestDaemonStartsOnlyItsRun(t *testing.T) {
+	w := &world{t: t, root: t.TempDir(), gone: make(chan struct{})}
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make namespaces")
+	}
+	const tool, other = "/lib/dactyl/tool", "/lib/dactyl/other"
+	w.stage(testSystem(
+		abi.Daemon{Name: "starter", Capabilities: []string{"SYS_ADMIN"}, Run: []string{tool}, Read: []string{other}, Write: []string{"/var/lib/dactyl/starter"}},
+		abi.Daemon{Name: "reader", Read: []string{tool}},
+		abi.Daemon{Name: "plain"},
+	))
+	for _, path := range []string{tool, other} {
+		build(t, w.root+path, "./testdata/daemon")
+	}
+	w.start()
+
+	daemon := w.report("starter")
+	if daemon.Ambient != 1<<unix.CAP_SYS_ADMIN || daemon.CanExecute != "EACCES" {
+		t.Fatalf("the daemon has ambient capabilities %#x, and executes what it wrote: %s", daemon.Ambient, daemon.CanExecute)
+	}
+	text, err := w.tell("starter", "start "+tool)
+	var child seen
+	if err != nil || json.Unmarshal([]byte(text), &child) != nil {
+		t.Fatalf("%v, %s", err, text)
+	}
+	if child.Effective|child.Permitted|child.Ambient != 0 || child.Bounding != daemon.Bounding || child.NoNewPrivs != 1 || child.Securebits != daemon.Securebits {
+		t.Errorf("its program has capabilities %#x %#x %#x of %#x, no_new_privs %d, securebits %#x",
+			child.Effective, child.Permitted, child.Ambient, child.Bounding, child.NoNewPrivs, child.Securebits)
+	}
+	if child.UID != daemon.UID || child.GID != daemon.GID || len(child.Groups) != 0 || child.PID == 1 {
+		t.Errorf("its program has pid %d uid %d gid %d groups %v", child.PID, child.UID, child.GID, child.Groups)
+	}
+	if !slices.Equal(child.Files, daemon.Files) || !slices.Equal(child.CanWrite, daemon.CanWrite) || !slices.Equal(child.Interfaces, daemon.Interfaces) {
+		t.Errorf("its program sees %v, writes %v, and has %v", child.Files, child.CanWrite, child.Interfaces)
+	}
+
+	for _, c := range []struct{ daemon, path, want string }{
+		{"starter", other, "permission denied"},
+		{"reader", tool, "permission denied"},
+		{"plain", tool, "no such file or directory"},
+	} {
+		w.report(c.daemon)
+		if text, err := w.tell(c.daemon, "start "+c.path); err != nil || !strings.Contains(text, c.want) {
+			t.Errorf("%s starts %s: %s, %v; want %s", c.daemon, c.path, text, err, c.want)
+		}
 	}
 }
 

@@ -224,6 +224,9 @@ func TestRealDisk(t *testing.T) {
 		t.Error(err)
 	}
 	d.unmount()
+	if m.check.until != nil {
+		t.Error("e2fsck was started on a disk without errors")
+	}
 
 	d.breakBitmap(m)
 	log = d.settle(m)

@@ -10,10 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dactyl-os/dactyl/storaged/internal/ext4"
+	"golang.org/x/sys/unix"
 )
 
 const staticE2fsck = "/sbin/e2fsck.static"
@@ -215,15 +217,56 @@ func TestRepairIsBoundedInMemory(t *testing.T) {
 	i.clean()
 }
 
-// The child gets no capability, no environment of storaged's and no descriptor but its output.
+// asDaemon is set in a process of this test that has capabilities as storaged has them.
+const asDaemon = "DACTYL_TEST_AS_DAEMON"
+
+// e2fsck gets neither capabilities nor the environment of storaged, whose capabilities are
+// ambient: a program that it starts would inherit them.
 func TestRepairsRights(t *testing.T) {
-	i := newImageFile(t, script(t, "grep CapAmb /proc/self/status; echo spec=$DACTYL_SPEC; ls /proc/self/fd | tr '\\n' ' '; exit 0"))
-	t.Setenv("DACTYL_SPEC", "secret")
+	if os.Getenv(asDaemon) != "" {
+		startWithoutRights(t)
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives ambient capabilities to others")
+	}
+	dir, err := os.MkdirTemp("", "rights")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const user = 65534
+	if err := os.Chown(dir, user, user); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("/proc/self/exe", "-test.run=^TestRepairsRights$", "-test.v")
+	c.Env = []string{asDaemon + "=secret", "TMPDIR=" + dir}
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: user, Gid: user},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN},
+	}
+	if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func startWithoutRights(t *testing.T) {
+	i := newImageFile(t, script(t, "grep -E '^Cap(Prm|Eff|Amb)' /proc/self/status; env; ulimit -v"))
+	mine, err := os.ReadFile("/proc/thread-self/status")
+	if want := fmt.Sprintf("CapAmb:\t%016x", 1<<unix.CAP_SYS_ADMIN); err != nil || !strings.Contains(string(mine), want) {
+		t.Fatalf("%v, the test has not %s:\n%s", err, want, mine)
+	}
 	if err := i.m.repair("image"); err != nil {
 		t.Fatal(err)
 	}
-	if log := i.log.String(); !strings.Contains(log, "0000000000000000") || strings.Contains(log, "secret") {
-		t.Errorf("the child sees\n%s", log)
+	log := i.log.String()
+	if strings.Count(log, "0000000000000000") != 3 || strings.Contains(log, "secret") || !strings.Contains(log, fmt.Sprint(checkMemory>>10)) {
+		t.Errorf("e2fsck sees\n%s", log)
+	}
+	// The other threads keep them: storaged has more to mount.
+	after, err := os.ReadFile("/proc/self/status")
+	if err != nil || !strings.Contains(string(after), fmt.Sprintf("CapAmb:\t%016x", 1<<unix.CAP_SYS_ADMIN)) {
+		t.Errorf("%v, storaged's capabilities are gone:\n%s", err, after)
 	}
 }
 

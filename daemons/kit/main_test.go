@@ -243,6 +243,19 @@ func TestSealedThreadsAreRefused(t *testing.T) {
 	c.exit(t, abi.ExitTemporary)
 }
 
+// A program that setup starts has none of the daemon's descriptors: it could report
+// for it, or serve its socket. Once sealed, the daemon starts nothing, not even that program.
+func TestSetupMayStartAProgram(t *testing.T) {
+	c := start(t, "starts")
+	if line := c.line(t); !strings.Contains(line, `before the seal`) || !strings.Contains(line, `tool=0,1,2, err=<nil>`) {
+		t.Errorf("%q", line)
+	}
+	c.ready(t)
+	if line := c.line(t); !strings.Contains(line, "sealed eperm=true") {
+		t.Errorf("%q", line)
+	}
+}
+
 func TestSealedFilesAndPorts(t *testing.T) {
 	if version := landlockVersion(); version < landlockABI {
 		t.Skipf("this kernel's Landlock is ABI %d, the image's %d", version, landlockABI)

@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +33,8 @@ type report struct {
 	UID, GID    int
 	Groups      []int
 	Effective   uint64
+	Permitted   uint64
+	Ambient     uint64
 	Bounding    uint64
 	NoNewPrivs  int
 	Securebits  int
@@ -43,6 +47,10 @@ type report struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "started" {
+		json.NewEncoder(os.Stdout).Encode(look(abi.Spec{}, openDescriptors()))
+		return
+	}
 	var spec abi.Spec
 	if err := json.Unmarshal([]byte(os.Getenv(abi.SpecEnv)), &spec); err != nil {
 		fail(err)
@@ -115,11 +123,34 @@ func serve(l net.Listener, spec abi.Spec, descriptors []int) {
 		case len(words) == 2 && words[0] == "read":
 			text, err := os.ReadFile(words[1])
 			fmt.Fprintln(c, string(text), err)
+		case len(words) == 2 && words[0] == "start":
+			fmt.Fprintln(c, start(words[1]))
 		case len(words) == 2 && words[0] == "mount":
 			fmt.Fprintln(c, unix.Mount("tmpfs", words[1], "tmpfs", 0, "mode=0755"))
 		}
 		c.Close()
 	}
+}
+
+// start starts a copy of the daemon without capabilities, as storaged starts e2fsck, and
+// returns its report.
+func start(path string) string {
+	done := make(chan string)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends without its rights
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+			done <- err.Error()
+			return
+		}
+		c := exec.Command(path, "started")
+		c.Env = []string{}
+		said, err := c.Output()
+		if err != nil {
+			said = []byte(err.Error())
+		}
+		done <- string(said)
+	}()
+	return <-done
 }
 
 // give writes a file for another daemon, whole or not at all.
@@ -144,9 +175,13 @@ func look(spec abi.Spec, descriptors []int) report {
 	var data [2]unix.CapUserData
 	unix.Capget(&head, &data[0])
 	r.Effective = uint64(data[0].Effective) | uint64(data[1].Effective)<<32
+	r.Permitted = uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
 	for n := range 64 {
 		if in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err == nil && in == 1 {
 			r.Bounding |= 1 << n
+		}
+		if in, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(n), 0, 0); err == nil && in == 1 {
+			r.Ambient |= 1 << n
 		}
 	}
 	r.NoNewPrivs, _ = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)

@@ -8,21 +8,30 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"sync"
 
+	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/daemons/kit"
 	"github.com/dactyl-os/dactyl/ipc/kube"
 	"golang.org/x/sys/unix"
 )
 
-func main() { kit.Main(children[os.Getenv("KIT_CHILD")]) }
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "tool" {
+		tool()
+		return
+	}
+	kit.Main(children[os.Getenv("KIT_CHILD")])
+}
 
 var children = map[string]func(context.Context, *kit.Daemon) error{
 	"serves": servesSetup,
 	"abuses": abusesSetup,
 	"files":  filesSetup,
 	"mounts": mountsSetup,
+	"starts": startsSetup,
 	"answers": func(_ context.Context, d *kit.Daemon) error {
 		kube.Register(d.IPC, kubeServer{asked: func() {}})
 		return nil
@@ -166,4 +175,31 @@ func mountsSetup(_ context.Context, d *kit.Daemon) error {
 		return nil
 	})
 	return nil
+}
+
+// startsSetup starts a program before the seal, as storaged does, and tries to after it.
+func startsSetup(_ context.Context, d *kit.Daemon) error {
+	start := func() ([]byte, error) {
+		c := exec.Command("/proc/self/exe", "tool")
+		c.Env = []string{}
+		return c.CombinedOutput()
+	}
+	said, err := start()
+	d.Log.Info("before the seal", "tool", string(said), "err", err)
+	d.Go("start again", func(context.Context) error {
+		_, err := start()
+		d.Log.Info("sealed", "eperm", errors.Is(err, fs.ErrPermission))
+		return errors.New("all tried")
+	})
+	return nil
+}
+
+// tool is a program that a daemon starts. It prints which of the daemon's descriptors it
+// has: the standard ones, that of PID 1, and those of its spec. Go's runtime closes its own on exec.
+func tool() {
+	for fd := range abi.FirstFD + 1 {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			fmt.Print(fd, ",")
+		}
+	}
 }
