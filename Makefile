@@ -2,26 +2,23 @@
 # MODE is production, dev (single daemons can be replaced) or test.
 MODE ?= production
 GO   ?= go
-# NODE keeps its machine busy from the first minute to the last, with deadlines of people
-# and of pods in it: it runs alone. PRODUCTION is the same with the other image.
-NODE         = one_node
+# LONG are the scenarios that make test leaves out: half an hour for behaviour that changes
+# seldom, and the production image's node. make test-all runs them too.
+LONG         = power_cut|reboot_and_power_cut|small_machine|disk_full|applications|first_boot
 PRODUCTION   = first_boot
-# SHORT are the parts of NODE that make test runs. LONG are the scenarios that it leaves out.
-# make test-all runs all of both.
-SHORT        = USBBootToReady|Offline|Confinement|PodLifecycle|PodCannotReachHost|Shutdown
-LONG         = power_cut|small_machine|disk_full|applications
-# What takes longest begins first, so that at the end nothing runs alone.
-LONGEST      = ./test/boot/one_machine ./test/boot/dactyl_command
+# Two scenarios run at a time. What takes longest begins first, so that at the end nothing
+# runs alone; one_machine needs no snapshot of a Ready node, which the next one makes.
+LONGEST      = ./test/boot/one_machine ./test/boot/kill_each_component ./test/boot/pod_lifecycle
 LONGEST_UNIT = ./daemons/etcdd ./init
 # Systems of people who manage machines: dactyl compiles for all of them, and writes disks on Linux.
 CTL_TARGETS  = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 # The parts of make test-all, of about half an hour each on a machine that is not slow.
-PARTS        = units scenarios node long production
+PARTS        = units scenarios long
 STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # gotestsum runs go test and says at the end what failed, and why.
 GOTESTSUM    = $(GO) run gotest.tools/gotestsum@v1.13.0 --format-hide-empty-pkg
 
-.PHONY: build image run test test-all test-images test-units test-scenarios test-node test-long test-production check proto graph licenses bench deps clean
+.PHONY: build image run test test-all test-images test-units test-scenarios test-long test-production check proto graph licenses bench deps clean
 
 build: ## out/dactyl: the command for people
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(cat VERSION)" -o out/dactyl ./ctl
@@ -33,7 +30,6 @@ run: deps build ## boot a development image in QEMU, from a USB stick; ARGS=-res
 	$(GO) run ./buildkit/cmd/run $(ARGS)
 
 test: deps test-units test-scenarios ## unit tests, the rules of the house, most boot scenarios
-	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m -run '$(SHORT)' ./test/boot/$(NODE)
 
 # A part that has passed for the same files is not run again: after a failure, or an
 # interruption, the same command goes on.
@@ -54,10 +50,7 @@ test-units: check test-images ## a part: check, and all tests that boot no whole
 	DACTYL_CHECK_COMPONENTS=1 $(GOTESTSUM) -- -timeout 30m $(LONGEST_UNIT) $$($(GO) list ./... | grep -v /test/boot/)
 
 test-scenarios: test-images ## a part: the scenarios of make test
-	$(GOTESTSUM) -- -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(NODE)|$(PRODUCTION)|$(LONG))$$')
-
-test-node: test-images ## a part: everything on one node
-	$(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 90m ./test/boot/$(NODE)
+	$(GOTESTSUM) -- -count=1 -p 2 -timeout 60m $(LONGEST) $$($(GO) list ./test/boot/... | grep -vE '/($(LONG))$$')
 
 test-long: test-images ## a part: the scenarios that make test leaves out
 	$(GOTESTSUM) -- -count=1 -p 2 -timeout 90m ./test/boot/power_cut $$($(GO) list ./test/boot/... | grep -E '/($(LONG))$$')

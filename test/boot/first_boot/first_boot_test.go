@@ -1,5 +1,5 @@
 // Package first_boot has what a production image on a new stick does in a machine
-// without a way out. package one_node has the same of a test image, which needs half as
+// without a way out. Package usb_boot_to_ready has the same of a test image, which needs half as
 // long without KVM, and more.
 package first_boot
 

@@ -7,11 +7,9 @@ package image_load
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,8 +38,7 @@ const (
 // person types commands.
 type person struct {
 	t       *testing.T
-	command string
-	env     []string
+	command *vm.Dactyl
 }
 
 // looker is a pod that sees containerd's content, which no list shows.
@@ -68,7 +65,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 	c.Run("wait", "--for=condition=Ready", "pod/looker", "--timeout=4m")
 	content := func() string { return c.Run("exec", "looker", "--", "workload", "ls", "/content") }
 
-	p := newPerson(t, r)
+	p := person{t, r.Dactyl()}
 	before, contentBefore := p.images(), content()
 	unchanged := func(when string) {
 		t.Helper()
@@ -103,7 +100,7 @@ func Scenario(t *testing.T, r *vm.Running) {
 	c.Run("delete", "pod", "docker", "oci")
 	for _, name := range []string{docker, oci} {
 		vm.Eventually(t, func() string { // the kubelet removes containers after their pod
-			if out, code := p.types(nil, "image", "remove", name); code != done {
+			if out, code := p.command.Try(nil, "image", "remove", name); code != done {
 				return out
 			}
 			return ""
@@ -134,7 +131,7 @@ func (p person) refusals(fromDocker, fromOCI string) {
 		if err := os.WriteFile(path, bad.text, 0o644); err != nil {
 			p.t.Fatal(err)
 		}
-		if out, code := p.types(nil, "image", "load", path); code != refused || !strings.Contains(out, bad.says) {
+		if out, code := p.command.Try(nil, "image", "load", path); code != refused || !strings.Contains(out, bad.says) {
 			p.t.Errorf("an archive that is %s: exit code %d, want %d and %q: %s", bad.what, code, refused, bad.says, out)
 		}
 	}
@@ -206,49 +203,10 @@ func readersOnlyLook(t *testing.T, r *vm.Running) {
 	}
 }
 
-// newPerson has the command, and the machine's admin's credentials.
-func newPerson(t *testing.T, r *vm.Running) person {
-	t.Helper()
-	dir := t.TempDir()
-	p := person{t, filepath.Join(dir, "dactyl"), append(os.Environ(), "DACTYL_CONFIG="+t.TempDir())}
-	if out, err := exec.Command("go", "build", "-o", p.command, "../../../ctl").CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v: %s", err, out)
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(r.Identity.Certificate.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range map[string]*pem.Block{
-		"ca.crt":  {Type: "CERTIFICATE", Bytes: r.Identity.Authority.Raw},
-		"tls.crt": {Type: "CERTIFICATE", Bytes: r.Identity.Certificate.Certificate[0]},
-		"tls.key": {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p.want(done, "", nil, "context", "add", "machine", "--from", dir, "--address", r.API)
-	return p
-}
-
-// types runs the command; "-" is stdin.
-func (p person) types(stdin *os.File, args ...string) (string, int) {
-	cmd := exec.CommandContext(vm.Context(p.t), p.command, append(args, "--timeout=4m")...)
-	cmd.Env = p.env
-	if stdin != nil {
-		cmd.Stdin = stdin
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil && cmd.ProcessState == nil {
-		p.t.Fatalf("dactyl %s: %v", strings.Join(args, " "), err)
-	}
-	return string(out), cmd.ProcessState.ExitCode()
-}
-
 // want types a command that has to end with code and say text.
-func (p person) want(code int, text string, stdin *os.File, args ...string) string {
+func (p person) want(code int, text string, stdin io.Reader, args ...string) string {
 	p.t.Helper()
-	out, is := p.types(stdin, args...)
+	out, is := p.command.Try(stdin, args...)
 	if is != code || !strings.Contains(out, text) {
 		p.t.Fatalf("dactyl %s: exit code %d, want %d and %q: %s", strings.Join(args, " "), is, code, text, out)
 	}
