@@ -81,3 +81,11 @@ fi
 exec "$@" -c listen_addresses='*' -D "$PGDATA"
 `,
 }
+
+// NodeExporter reads what the machine shows of itself: /sys, /proc and the mounts.
+var NodeExporter = App{
+	Name:     "node-exporter:1",
+	Packages: []string{"prometheus-node-exporter"},
+	Users:    []string{"nobody:x:65534:65534::/:/bin/sh"},
+	Script:   "#!/bin/sh\nexec prometheus-node-exporter \"$@\"\n",
+}

@@ -1,8 +1,9 @@
 // Scenario applications: redis, nginx and PostgreSQL, as Debian packages them, from images
 // with script entry points, pulled from a registry with TLS, a private CA and a password,
 // run from manifests as people write them. They answer through Services, keep what they
-// were given across a power cut, and kubectl exec -i delivers all of its input. If it
-// fails, Dactyl runs its own tests and not what people have.
+// were given across a power cut, and kubectl exec -i delivers all of its input. Prometheus'
+// node exporter runs with the manifest that it has elsewhere. If it fails, Dactyl runs its
+// own tests and not what people have.
 package applications
 
 import (
@@ -51,6 +52,40 @@ spec:
   ports: [{port: %[3]d}]
 `
 
+// agent is what the manifests of Prometheus' node exporter ask for: the machine's network
+// and processes, and all of its files, with mounts that are made later.
+const agent = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: node-exporter}
+spec:
+  selector: {matchLabels: {app: node-exporter}}
+  template:
+    metadata: {labels: {app: node-exporter}}
+    spec:
+      hostNetwork: true
+      hostPID: true
+      nodeSelector: {kubernetes.io/os: linux}
+      priorityClassName: system-cluster-critical
+      securityContext: {runAsNonRoot: true, runAsUser: 65534}
+      tolerations: [{operator: Exists}]
+      containers:
+      - name: node-exporter
+        image: %s
+        args: [--web.listen-address=127.0.0.1:9100, --path.sysfs=/hostsys, --path.rootfs=/rootfs, --path.udev.data=/rootfs/run/udev/data]
+        securityContext:
+          allowPrivilegeEscalation: false
+          capabilities: {add: [SYS_TIME], drop: [ALL]}
+          readOnlyRootFilesystem: true
+        readinessProbe: {httpGet: {host: 127.0.0.1, port: 9100, path: /metrics}, timeoutSeconds: 30}
+        volumeMounts:
+        - {name: sys, mountPath: /hostsys, mountPropagation: HostToContainer, readOnly: true}
+        - {name: root, mountPath: /rootfs, mountPropagation: HostToContainer, readOnly: true}
+      volumes:
+      - {name: sys, hostPath: {path: /sys}}
+      - {name: root, hostPath: {path: /}}
+`
+
 func TestApplications(t *testing.T) {
 	registry := debian.Serve(t)
 	m := vm.Ready(t, vm.Config{NIC: vm.UserNetwork, YAML: "kubernetes: {}\n" + registry.YAML()})
@@ -71,7 +106,8 @@ func TestApplications(t *testing.T) {
 		name, _, _ := strings.Cut(app.Name, ":")
 		c.Apply(fmt.Sprintf(manifest, name, image, app.port, app.data, app.env, app.ready))
 	}
-	all := []string{"redis", "nginx", "postgres"}
+	c.Apply(fmt.Sprintf(agent, registry.Push(debian.Archive(t, debian.NodeExporter), debian.NodeExporter.Name)))
+	all := []string{"deploy/redis", "deploy/nginx", "deploy/postgres", "ds/node-exporter"}
 	rollout(c, all)
 
 	t.Run("answers through Services", func(t *testing.T) {
@@ -79,6 +115,14 @@ func TestApplications(t *testing.T) {
 		c.Run("exec", "deploy/nginx", "--", "sh", "-c", "echo '<h1>hello</h1>' > /usr/share/nginx/html/index.html; sync")
 		c.Run("exec", "deploy/postgres", "--", "sh", "-c", "PGPASSWORD=secret psql -h postgres -U postgres -c \"CREATE TABLE greetings AS SELECT 'hello' AS text\"")
 		kept(t, c)
+	})
+	t.Run("the node exporter sees the machine", func(t *testing.T) {
+		metrics := c.Run("exec", "ds/node-exporter", "--", "wget", "-qO-", "http://127.0.0.1:9100/metrics")
+		for _, want := range []string{"node_memory_MemTotal_bytes ", `node_network_up{device="eth0"} 1`, `node_filesystem_size_bytes{`, "node_load1 "} {
+			if !strings.Contains(metrics, want) {
+				t.Errorf("the metrics lack %s", want)
+			}
+		}
 	})
 	t.Run("exec -i delivers all of its input", func(t *testing.T) { exec(t, c) })
 
@@ -93,7 +137,7 @@ func TestApplications(t *testing.T) {
 
 func rollout(c *vm.Cluster, all []string) {
 	for _, name := range all {
-		c.Run("rollout", "status", "deploy/"+name, "--timeout=10m")
+		c.Run("rollout", "status", name, "--timeout=10m")
 	}
 }
 
