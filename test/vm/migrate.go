@@ -45,6 +45,10 @@ func (m *Machine) save(ctx context.Context, path string) error {
 // load reads the memory that save wrote, into a machine that was started for it, and lets
 // it go on.
 func (m *Machine) load(ctx context.Context, path string) error {
+	// QEMU would tell the network where the machine has moved, in the machine's name.
+	if err := m.qmp.execute(ctx, "migrate-set-parameters", map[string]any{"announce-rounds": 0}); err != nil {
+		return err
+	}
 	if err := m.qmp.execute(ctx, "migrate-incoming", map[string]any{"uri": "exec:zstd -q -dc " + shellWord(path)}); err != nil {
 		return err
 	}
