@@ -33,10 +33,6 @@ func kubeStatus(c *call) error {
 	})
 }
 
-// noCluster is what kubed says once it knows that there is none; before, it only
-// does not know.
-const noCluster = "no cluster configured"
-
 // waitReady tells of each component when it is healthy, and returns when the node
 // is Ready. A machine that goes away meanwhile is waited for.
 func (c *call) waitReady(s *session) (*kube.GetStatusResponse, error) {
@@ -48,7 +44,7 @@ func (c *call) waitReady(s *session) (*kube.GetStatusResponse, error) {
 	for {
 		now, err := kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 		switch {
-		case err == nil && !now.Configured && now.Message == noCluster:
+		case err == nil && now.State == kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED:
 			return nil, fail(exitRefused, "%s: %s", s.machine.Name, now.Message)
 		case err == nil && now.Ready:
 			return kube.NewClient(s).GetStatus(ctx, &kube.GetStatusRequest{})
@@ -102,12 +98,12 @@ func (c *call) showKube(r *kube.GetStatusResponse) error {
 }
 
 func nodeTable(r *kube.GetStatusResponse) table {
-	t := table{header: []string{"CLUSTER", "NODE", "ADDRESS", "READY", "SINCE", "MESSAGE"}}
+	t := table{header: []string{"CLUSTER", "NODE", "ADDRESS", "STATE", "SINCE", "MESSAGE"}}
 	since := ""
 	if r.NodeReady {
 		since = millis(r.NodeReadyMs)
 	}
-	t.add(r.Cluster, r.Node, r.Address, yes(r.Ready), since, r.Message)
+	t.add(r.Cluster, r.Node, r.Address, words.Of(r.State), since, r.Message)
 	return t
 }
 

@@ -261,13 +261,17 @@ type fakeKube struct{ *fake }
 
 func (f fakeKube) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetStatusResponse, error) {
 	if f.noCluster {
-		return &kube.GetStatusResponse{Message: "no cluster configured"}, nil
+		return &kube.GetStatusResponse{State: kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED, Message: "no cluster configured"}, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
+	state := kube.ClusterState_CLUSTER_STATE_NOT_READY
+	if f.readyAt > 0 && f.asked >= f.readyAt {
+		state = kube.ClusterState_CLUSTER_STATE_READY
+	}
 	return &kube.GetStatusResponse{
-		Ready:      f.readyAt > 0 && f.asked >= f.readyAt,
+		State: state, Ready: state == kube.ClusterState_CLUSTER_STATE_READY,
 		Configured: true, Message: "kubelet is not healthy", Cluster: "home", Node: "node-1", Address: "10.0.2.15", NodeReady: true, NodeReadyMs: 5000,
 		Components: []*kube.Component{
 			{Name: "etcdd", State: machineapi.DaemonState_DAEMON_STATE_UP, Version: "3.6.16", Pid: 40, Uid: 110, MemoryBytes: 47 << 20, Healthy: true, SinceMs: 312000},

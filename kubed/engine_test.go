@@ -371,7 +371,11 @@ func (s *story) event(line []string) {
 
 func (s *story) status() {
 	v := s.engine.view(s.now)
-	fmt.Fprintf(&s.out, "        -> %s\n", v.message)
+	text := words.Of(v.state)
+	if !v.ready() {
+		text += ": " + v.message
+	}
+	fmt.Fprintf(&s.out, "        -> %s\n", text)
 	for _, p := range v.parts {
 		if p.healthy {
 			continue

@@ -124,7 +124,7 @@ func (s *server) report(before, after summary, v view) {
 			s.log.Info("component", "name", p.name, "healthy", p.healthy, "reason", p.reason)
 		}
 	}
-	s.log.Info("node", "name", v.node, "address", v.address, "ready", v.ready, "message", v.message)
+	s.log.Info("node", "name", v.node, "address", v.address, "ready", v.ready(), "message", v.message)
 }
 
 func (s *server) put(ctx context.Context, e event) {
@@ -401,8 +401,8 @@ func (s *server) GetStatus(ctx context.Context, request *kube.GetStatusRequest) 
 	s.mu.Lock()
 	v := s.engine.view(time.Now())
 	s.mu.Unlock()
-	r := &kube.GetStatusResponse{Configured: v.configured, Message: v.message, Cluster: v.cluster, Node: v.node, Ready: v.ready}
-	if !v.configured {
+	r := &kube.GetStatusResponse{State: v.state, Configured: v.configured(), Message: v.message, Cluster: v.cluster, Node: v.node, Ready: v.ready()}
+	if !r.Configured {
 		return r, nil
 	}
 	if v.address.IsValid() {
@@ -456,7 +456,7 @@ func (s *server) RestartComponent(ctx context.Context, r *kube.RestartComponentR
 	s.mu.Lock()
 	v := s.engine.view(time.Now())
 	s.mu.Unlock()
-	if !v.configured {
+	if !v.configured() {
 		return nil, status.Error(codes.FailedPrecondition, v.message)
 	}
 	var names []string
@@ -487,7 +487,7 @@ func (s *server) GetKubeconfigInfo(context.Context, *kube.GetKubeconfigInfoReque
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.engine.view(time.Now())
-	if !v.configured || s.engine.node == nil || s.engine.keys == "" {
+	if !v.configured() || s.engine.node == nil || s.engine.keys == "" {
 		return nil, status.Error(codes.FailedPrecondition, v.message)
 	}
 	ca, err := s.files.authority()

@@ -35,7 +35,7 @@ func TestUnconfigured(t *testing.T) {
 	w := newWorld(t)
 	w.kubernetes = &config.Kubernetes{}
 	k := w.kubed()
-	k.eventually("the message", func() bool { return k.status().Message == "no cluster configured" })
+	k.eventually("the message", func() bool { return k.status().State == kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED })
 	if got := k.status(); got.Configured || got.Ready || len(got.Components) > 0 {
 		t.Errorf("%v", got)
 	}
@@ -58,7 +58,7 @@ func TestANodeBecomesReady(t *testing.T) {
 	k := w.kubed()
 	k.eventually("ready", func() bool { return k.status().Ready })
 	got := k.status()
-	if got.Cluster != "home" || got.Node != "edge1" || got.Address != "10.0.2.15" || got.Message != "ready" || !got.NodeReady || len(got.Components) != 10 {
+	if got.Cluster != "home" || got.Node != "edge1" || got.Address != "10.0.2.15" || got.State != kube.ClusterState_CLUSTER_STATE_READY || !got.NodeReady || len(got.Components) != 10 {
 		t.Errorf("%v", got)
 	}
 	apiserver := func(all []*kube.Component) *kube.Component {

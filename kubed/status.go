@@ -6,21 +6,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // view is what kubed tells of Kubernetes.
 type view struct {
-	configured bool
-	message    string
-	cluster    string
-	node       string
-	address    netip.Addr
-	ready      bool
-	nodeReady  bool
-	nodeFor    time.Duration
-	parts      []partView
+	state     kube.ClusterState
+	message   string // for people
+	cluster   string
+	node      string
+	address   netip.Addr
+	nodeReady bool
+	nodeFor   time.Duration
+	parts     []partView
 }
 
 type partView struct {
@@ -39,9 +39,9 @@ func (e *engine) view(now time.Time) view {
 	if e.settings == nil {
 		return v
 	}
-	v.configured, v.cluster = e.settings.configured, e.settings.cluster
-	if !v.configured {
-		v.message = "no cluster configured"
+	v.cluster = e.settings.cluster
+	if !e.settings.configured {
+		v.state, v.message = kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED, "no cluster configured"
 		return v
 	}
 	v.node, v.address = e.who.Name, e.who.Address
@@ -49,12 +49,16 @@ func (e *engine) view(now time.Time) view {
 	for _, p := range e.parts {
 		v.parts = append(v.parts, e.partView(now, p))
 	}
-	v.message = e.message(v.parts)
-	v.ready = v.message == ready
+	v.state, v.message = e.state(v.parts)
 	return v
 }
 
-const ready = "ready"
+// configured says that the machine is to be part of a cluster.
+func (v view) configured() bool {
+	return v.state != kube.ClusterState_CLUSTER_STATE_UNSPECIFIED && v.state != kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED
+}
+
+func (v view) ready() bool { return v.state == kube.ClusterState_CLUSTER_STATE_READY }
 
 // summary is what is worth a line in the log when it changes.
 type summary struct {
@@ -74,11 +78,20 @@ func (e *engine) summary() (s summary) {
 	return s
 }
 
-// message is the first thing that keeps the node from being ready.
-func (e *engine) message(parts []partView) string {
+// state returns the state of a cluster that is configured, and in words the first thing
+// that keeps the node from being ready.
+func (e *engine) state(parts []partView) (kube.ClusterState, string) {
+	if e.wrong != "" {
+		return kube.ClusterState_CLUSTER_STATE_MISCONFIGURED, e.wrong
+	}
+	if obstacle := e.obstacle(parts); obstacle != "" {
+		return kube.ClusterState_CLUSTER_STATE_NOT_READY, obstacle
+	}
+	return kube.ClusterState_CLUSTER_STATE_READY, "ready"
+}
+
+func (e *engine) obstacle(parts []partView) string {
 	switch {
-	case e.wrong != "":
-		return e.wrong
 	case e.lacks != "":
 		return "waiting for the node's " + e.lacks
 	case e.keysFail != "":
@@ -95,7 +108,7 @@ func (e *engine) message(parts []partView) string {
 	case !e.nodeReady:
 		return "waiting for the node"
 	}
-	return ready
+	return ""
 }
 
 func (e *engine) partView(now time.Time, p *part) partView {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/words"
 )
@@ -30,17 +31,23 @@ type pairing struct{ code, fingerprint string } // no code once claimed
 
 // cluster is Kubernetes as kubed has it.
 type cluster struct {
-	configured bool
-	ready      bool // the node, and all components
+	state      kube.ClusterState
 	name, node string
 	message    string // what is waited for or wrong
 }
 
+func (c cluster) configured() bool {
+	return c.state != kube.ClusterState_CLUSTER_STATE_UNSPECIFIED && c.state != kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED
+}
+
+// ready says that the node is, and all components.
+func (c cluster) ready() bool { return c.state == kube.ClusterState_CLUSTER_STATE_READY }
+
 func (c cluster) String() string {
-	if !c.configured {
+	if !c.configured() {
 		return c.message
 	}
-	if c.ready {
+	if c.ready() {
 		return fmt.Sprintf("%s, node %s is Ready", c.name, c.node)
 	}
 	return c.name + ", not Ready: " + c.message
@@ -88,7 +95,7 @@ func (v view) missing() string {
 }
 
 // works tells whether the machine does what it is for, which takes no network.
-func (c *cluster) works() bool { return c != nil && c.configured && c.ready }
+func (c *cluster) works() bool { return c != nil && c.ready() }
 
 // fact is one thing shown: a name and what is so called.
 type fact struct{ name, value string }
@@ -225,7 +232,7 @@ type pace struct {
 // before the next look. What it returns counts as printed only after did.
 func (p *pace) next(v view, now time.Time) (print string, wait time.Duration) {
 	text, ready := v.plain(), v.missing() == ""
-	starting := v.kube != nil && v.kube.configured && !v.kube.ready
+	starting := v.kube != nil && v.kube.configured() && !v.kube.ready()
 	switch {
 	case !ready:
 		p.wait = askStarting

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/words"
 )
@@ -89,10 +90,14 @@ func (s *story) answer(t *testing.T, word, rest string) {
 		s.v.pairing = &pairing{fingerprint: f[0]}
 	case "kube":
 		rest = strings.ReplaceAll(rest, `\x1b`, "\x1b")
-		s.v.kube = &cluster{message: rest}
+		s.v.kube = &cluster{state: kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED, message: rest}
 	case "cluster":
 		_, message, _ := strings.Cut(rest, ": ")
-		s.v.kube = &cluster{true, f[0] == "ready", f[1], strings.TrimSuffix(f[2], ":"), message}
+		state := kube.ClusterState_CLUSTER_STATE_NOT_READY
+		if f[0] == "ready" {
+			state = kube.ClusterState_CLUSTER_STATE_READY
+		}
+		s.v.kube = &cluster{state, f[1], strings.TrimSuffix(f[2], ":"), message}
 	case "deaf", "hearing":
 		s.deaf = word == "deaf"
 	case "daemon", "program":

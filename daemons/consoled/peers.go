@@ -84,6 +84,6 @@ func (p peers) pairing(ctx context.Context, v *view) {
 
 func (p peers) status(ctx context.Context, v *view) {
 	if r, err := p.kube.GetStatus(ctx, &kube.GetStatusRequest{Brief: true}); err == nil {
-		v.kube = &cluster{r.Configured, r.Ready, r.Cluster, r.Node, r.Message}
+		v.kube = &cluster{r.State, r.Cluster, r.Node, r.Message}
 	}
 }

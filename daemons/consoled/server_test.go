@@ -56,7 +56,7 @@ func (w *world) GetStatus(context.Context, *kube.GetStatusRequest) (*kube.GetSta
 	if w.noKube {
 		return nil, status.Error(codes.Unavailable, "starting")
 	}
-	return &kube.GetStatusResponse{Message: "no cluster configured"}, nil
+	return &kube.GetStatusResponse{State: kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED, Message: "no cluster configured"}, nil
 }
 
 var methods = map[string][]string{

@@ -25,6 +25,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ClusterState says whether this machine is part of a cluster that works.
+type ClusterState int32
+
+const (
+	ClusterState_CLUSTER_STATE_UNSPECIFIED    ClusterState = 0 // not known yet: kubed has not read the configuration
+	ClusterState_CLUSTER_STATE_NOT_CONFIGURED ClusterState = 1 // there is no kubernetes section in cluster.yaml
+	ClusterState_CLUSTER_STATE_MISCONFIGURED  ClusterState = 2 // the section's arguments cannot be used; what runs goes on
+	ClusterState_CLUSTER_STATE_NOT_READY      ClusterState = 3 // the node is not Ready, or a component is not healthy
+	ClusterState_CLUSTER_STATE_READY          ClusterState = 4 // the node is Ready, and all components are healthy
+)
+
+// Enum value maps for ClusterState.
+var (
+	ClusterState_name = map[int32]string{
+		0: "CLUSTER_STATE_UNSPECIFIED",
+		1: "CLUSTER_STATE_NOT_CONFIGURED",
+		2: "CLUSTER_STATE_MISCONFIGURED",
+		3: "CLUSTER_STATE_NOT_READY",
+		4: "CLUSTER_STATE_READY",
+	}
+	ClusterState_value = map[string]int32{
+		"CLUSTER_STATE_UNSPECIFIED":    0,
+		"CLUSTER_STATE_NOT_CONFIGURED": 1,
+		"CLUSTER_STATE_MISCONFIGURED":  2,
+		"CLUSTER_STATE_NOT_READY":      3,
+		"CLUSTER_STATE_READY":          4,
+	}
+)
+
+func (x ClusterState) Enum() *ClusterState {
+	p := new(ClusterState)
+	*p = x
+	return p
+}
+
+func (x ClusterState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClusterState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_kube_kube_proto_enumTypes[0].Descriptor()
+}
+
+func (ClusterState) Type() protoreflect.EnumType {
+	return &file_ipc_kube_kube_proto_enumTypes[0]
+}
+
+func (x ClusterState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClusterState.Descriptor instead.
+func (ClusterState) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_kube_kube_proto_rawDescGZIP(), []int{0}
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Brief         bool                   `protobuf:"varint,1,opt,name=brief,proto3" json:"brief,omitempty"` // leave out each component's pid, uid, memory_bytes
@@ -71,13 +127,14 @@ func (x *GetStatusRequest) GetBrief() bool {
 
 type GetStatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Configured    bool                   `protobuf:"varint,1,opt,name=configured,proto3" json:"configured,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`                               // one line: "no cluster configured", "ready", what is waited for or wrong
+	Configured    bool                   `protobuf:"varint,1,opt,name=configured,proto3" json:"configured,omitempty"` // state is neither unspecified nor NOT_CONFIGURED
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`        // for people, one line: "no cluster configured", "ready", what is waited for or wrong
+	State         ClusterState           `protobuf:"varint,10,opt,name=state,proto3,enum=dactyl.kube.v1.ClusterState" json:"state,omitempty"`
 	Cluster       string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`                               // its name
 	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`                                     // this node's; empty until it is known
 	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`                               // this node's, as the cluster knows it
-	Ready         bool                   `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`                                  // the API says that the node is Ready, and all components are healthy
-	NodeReady     bool                   `protobuf:"varint,7,opt,name=node_ready,json=nodeReady,proto3" json:"node_ready,omitempty"`         // the first half of this alone
+	Ready         bool                   `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`                                  // state is READY
+	NodeReady     bool                   `protobuf:"varint,7,opt,name=node_ready,json=nodeReady,proto3" json:"node_ready,omitempty"`         // the API says that the node is Ready, however its components are
 	NodeReadyMs   int64                  `protobuf:"varint,8,opt,name=node_ready_ms,json=nodeReadyMs,proto3" json:"node_ready_ms,omitempty"` // how long the node has been so, ready or not, as far as kubed knows
 	Components    []*Component           `protobuf:"bytes,9,rep,name=components,proto3" json:"components,omitempty"`                         // in the order in which they start
 	unknownFields protoimpl.UnknownFields
@@ -126,6 +183,13 @@ func (x *GetStatusResponse) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *GetStatusResponse) GetState() ClusterState {
+	if x != nil {
+		return x.State
+	}
+	return ClusterState_CLUSTER_STATE_UNSPECIFIED
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -499,12 +563,14 @@ const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\n" +
 	"\x13ipc/kube/kube.proto\x12\x0edactyl.kube.v1\x1a\x13ipc/auth/auth.proto\x1a\x19ipc/machine/machine.proto\"(\n" +
 	"\x10GetStatusRequest\x12\x14\n" +
-	"\x05brief\x18\x01 \x01(\bR\x05brief\"\xa9\x02\n" +
+	"\x05brief\x18\x01 \x01(\bR\x05brief\"\xdd\x02\n" +
 	"\x11GetStatusResponse\x12\x1e\n" +
 	"\n" +
 	"configured\x18\x01 \x01(\bR\n" +
 	"configured\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x122\n" +
+	"\x05state\x18\n" +
+	" \x01(\x0e2\x1c.dactyl.kube.v1.ClusterStateR\x05state\x12\x18\n" +
 	"\acluster\x18\x03 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12\x18\n" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x14\n" +
@@ -538,7 +604,13 @@ const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\x0eKubeconfigInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\aservers\x18\x02 \x03(\tR\aservers\x12\x1c\n" +
-	"\tauthority\x18\x03 \x01(\fR\tauthority2\xca\x02\n" +
+	"\tauthority\x18\x03 \x01(\fR\tauthority*\xa6\x01\n" +
+	"\fClusterState\x12\x1d\n" +
+	"\x19CLUSTER_STATE_UNSPECIFIED\x10\x00\x12 \n" +
+	"\x1cCLUSTER_STATE_NOT_CONFIGURED\x10\x01\x12\x1f\n" +
+	"\x1bCLUSTER_STATE_MISCONFIGURED\x10\x02\x12\x1b\n" +
+	"\x17CLUSTER_STATE_NOT_READY\x10\x03\x12\x17\n" +
+	"\x13CLUSTER_STATE_READY\x10\x042\xca\x02\n" +
 	"\x04Kube\x12_\n" +
 	"\tGetStatus\x12 .dactyl.kube.v1.GetStatusRequest\x1a!.dactyl.kube.v1.GetStatusResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12s\n" +
 	"\x10RestartComponent\x12'.dactyl.kube.v1.RestartComponentRequest\x1a(.dactyl.kube.v1.RestartComponentResponse\"\f\x8a\x91$\boperator\x12l\n" +
@@ -556,31 +628,34 @@ func file_ipc_kube_kube_proto_rawDescGZIP() []byte {
 	return file_ipc_kube_kube_proto_rawDescData
 }
 
+var file_ipc_kube_kube_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_ipc_kube_kube_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_ipc_kube_kube_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),         // 0: dactyl.kube.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),        // 1: dactyl.kube.v1.GetStatusResponse
-	(*Component)(nil),                // 2: dactyl.kube.v1.Component
-	(*RestartComponentRequest)(nil),  // 3: dactyl.kube.v1.RestartComponentRequest
-	(*RestartComponentResponse)(nil), // 4: dactyl.kube.v1.RestartComponentResponse
-	(*GetKubeconfigInfoRequest)(nil), // 5: dactyl.kube.v1.GetKubeconfigInfoRequest
-	(*KubeconfigInfo)(nil),           // 6: dactyl.kube.v1.KubeconfigInfo
-	(machine.DaemonState)(0),         // 7: dactyl.machine.v1.DaemonState
+	(ClusterState)(0),                // 0: dactyl.kube.v1.ClusterState
+	(*GetStatusRequest)(nil),         // 1: dactyl.kube.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 2: dactyl.kube.v1.GetStatusResponse
+	(*Component)(nil),                // 3: dactyl.kube.v1.Component
+	(*RestartComponentRequest)(nil),  // 4: dactyl.kube.v1.RestartComponentRequest
+	(*RestartComponentResponse)(nil), // 5: dactyl.kube.v1.RestartComponentResponse
+	(*GetKubeconfigInfoRequest)(nil), // 6: dactyl.kube.v1.GetKubeconfigInfoRequest
+	(*KubeconfigInfo)(nil),           // 7: dactyl.kube.v1.KubeconfigInfo
+	(machine.DaemonState)(0),         // 8: dactyl.machine.v1.DaemonState
 }
 var file_ipc_kube_kube_proto_depIdxs = []int32{
-	2, // 0: dactyl.kube.v1.GetStatusResponse.components:type_name -> dactyl.kube.v1.Component
-	7, // 1: dactyl.kube.v1.Component.state:type_name -> dactyl.machine.v1.DaemonState
-	0, // 2: dactyl.kube.v1.Kube.GetStatus:input_type -> dactyl.kube.v1.GetStatusRequest
-	3, // 3: dactyl.kube.v1.Kube.RestartComponent:input_type -> dactyl.kube.v1.RestartComponentRequest
-	5, // 4: dactyl.kube.v1.Kube.GetKubeconfigInfo:input_type -> dactyl.kube.v1.GetKubeconfigInfoRequest
-	1, // 5: dactyl.kube.v1.Kube.GetStatus:output_type -> dactyl.kube.v1.GetStatusResponse
-	4, // 6: dactyl.kube.v1.Kube.RestartComponent:output_type -> dactyl.kube.v1.RestartComponentResponse
-	6, // 7: dactyl.kube.v1.Kube.GetKubeconfigInfo:output_type -> dactyl.kube.v1.KubeconfigInfo
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0, // 0: dactyl.kube.v1.GetStatusResponse.state:type_name -> dactyl.kube.v1.ClusterState
+	3, // 1: dactyl.kube.v1.GetStatusResponse.components:type_name -> dactyl.kube.v1.Component
+	8, // 2: dactyl.kube.v1.Component.state:type_name -> dactyl.machine.v1.DaemonState
+	1, // 3: dactyl.kube.v1.Kube.GetStatus:input_type -> dactyl.kube.v1.GetStatusRequest
+	4, // 4: dactyl.kube.v1.Kube.RestartComponent:input_type -> dactyl.kube.v1.RestartComponentRequest
+	6, // 5: dactyl.kube.v1.Kube.GetKubeconfigInfo:input_type -> dactyl.kube.v1.GetKubeconfigInfoRequest
+	2, // 6: dactyl.kube.v1.Kube.GetStatus:output_type -> dactyl.kube.v1.GetStatusResponse
+	5, // 7: dactyl.kube.v1.Kube.RestartComponent:output_type -> dactyl.kube.v1.RestartComponentResponse
+	7, // 8: dactyl.kube.v1.Kube.GetKubeconfigInfo:output_type -> dactyl.kube.v1.KubeconfigInfo
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_ipc_kube_kube_proto_init() }
@@ -593,13 +668,14 @@ func file_ipc_kube_kube_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_kube_kube_proto_rawDesc), len(file_ipc_kube_kube_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_ipc_kube_kube_proto_goTypes,
 		DependencyIndexes: file_ipc_kube_kube_proto_depIdxs,
+		EnumInfos:         file_ipc_kube_kube_proto_enumTypes,
 		MessageInfos:      file_ipc_kube_kube_proto_msgTypes,
 	}.Build()
 	File_ipc_kube_kube_proto = out.File

@@ -41,7 +41,7 @@ func nodeReady(ctx context.Context, kubed kube.Client) error {
 	for {
 		now, err := kubed.GetStatus(ctx, &kube.GetStatusRequest{Brief: true})
 		switch {
-		case err == nil && now.Message == "no cluster configured": // until kubed knows, it says something else
+		case err == nil && now.State == kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED:
 			return errors.New("the machine has no part in a cluster: is there a kubernetes section in Config.YAML?")
 		case err == nil && now.Ready:
 			return nil

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/kube"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
 
@@ -87,7 +88,7 @@ func (b *boot) node(ctx context.Context) error {
 	told := map[string]bool{}
 	for {
 		now, err := b.dactyl.kubeStatus(ctx)
-		if now.Message == "no cluster configured" { // until kubed knows, it says something else
+		if now.State == kube.ClusterState_CLUSTER_STATE_NOT_CONFIGURED.String() {
 			return errors.New("the cluster.yaml has no section kubernetes: nothing of it runs")
 		}
 		for _, c := range now.Components {

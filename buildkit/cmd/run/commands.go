@@ -46,6 +46,7 @@ type kubeStatus struct {
 	Ready      bool
 	Node       string
 	Message    string
+	State      string // the name of a ClusterState's value
 	Components []struct {
 		Name    string
 		Healthy bool
