@@ -88,6 +88,18 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// Only the error flag counts. Without a flag the file system was in use when the power went,
+// and its journal is replayed; that costs no check.
+func TestErrorFlag(t *testing.T) {
+	f := template(t)
+	for state, want := range map[string]bool{"0": false, "1": false, "2": true, "3": true, "4": false} {
+		tool(t, "debugfs", "-w", "-R", "set_super_value state "+state, f.Name())
+		if super, err := ReadSuperblock(f); err != nil || super.HasErrors != want {
+			t.Errorf("state %s: errors %v, %v", state, super.HasErrors, err)
+		}
+	}
+}
+
 // A power cut at any write leaves no superblock, so nobody mounts half a filesystem.
 func TestCopyCutShort(t *testing.T) {
 	from, to := template(t), create(t, "partition", partitionSize)
