@@ -29,9 +29,12 @@ const (
 	lookAgain = 30 * time.Second
 	// firstCalm and lastCalm bound how long handshakes ask for nothing after a
 	// certificate still did not carry the name by which a client came (it is not
-	// ours, or only he knows it), or could not be had.
+	// the machine's, or only the client knows it), or could not be had. Anybody may come by
+	// any name, and each certificate is a write to STATE, so not every handshake asks. But
+	// the machine may get the next name at any time, and is not reached by it until then, so
+	// that none waits for long, whatever others have tried before.
 	firstCalm = 10 * time.Second
-	lastCalm  = time.Hour
+	lastCalm  = 5 * time.Minute
 	// askTimeout is how long one handshake waits for a better certificate.
 	askTimeout = 3 * time.Second
 )

@@ -56,6 +56,43 @@ func TestCertificateFollowsAddresses(t *testing.T) {
 	come("192.168.0.9", 0)
 }
 
+// A client that comes by all names there are, for a day, has routerd ask for few
+// certificates. When the machine gets a name, clients reach it by that within minutes.
+func TestNamesThatAreNotTheMachines(t *testing.T) {
+	f := start(t)
+	now, asked, names := time.Now(), 0, []string{"old.example"}
+	k := newKeeper(func(ctx context.Context, r *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
+		asked++
+		return f.ca.issue(append([]string{"10.0.0.1"}, names...)...)(ctx, r)
+	}, func() time.Time { return now }, f.server.gateway.log)
+	if err := k.obtain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	come := func(name string) bool {
+		t.Helper()
+		c, err := k.certificateFor(&tls.ClientHelloInfo{Conn: addressed{local: "10.0.0.1"}, ServerName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		return err == nil && leaf.VerifyHostname(name) == nil
+	}
+	const day = 24 * time.Hour
+	for end := now.Add(day); now.Before(end); now = now.Add(time.Second) {
+		come("other.example")
+	}
+	if most := int(day/lastCalm) + 10; asked > most {
+		t.Errorf("it asked %d times in a day, want at most %d", asked, most)
+	}
+	names = []string{"new.example"}
+	began := now
+	for !come("new.example") {
+		if now = now.Add(time.Second); now.Sub(began) > 5*time.Minute {
+			t.Fatal("after 5 minutes the certificate does not carry the machine's new name")
+		}
+	}
+}
+
 // Who claims a machine tells it the time, so the next he sees is another certificate; and
 // one is shown for a day at most, though by a clock that is behind it lasts for years.
 func TestCertificateFollowsTheClaim(t *testing.T) {

@@ -124,15 +124,19 @@ func (c *ca) client(name string, organisation []string, change ...func(*x509.Cer
 }
 
 // issue is trustd's IssueServer.
-func (c *ca) issue(addresses ...string) func(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
+func (c *ca) issue(names ...string) func(context.Context, *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
 	return func(_ context.Context, r *trust.IssueServerRequest) (*trust.IssueServerResponse, error) {
 		csr, err := x509.ParseCertificateRequest(r.Csr)
 		if err != nil {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
 		}
 		template := &x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-		for _, a := range addresses {
-			template.IPAddresses = append(template.IPAddresses, net.ParseIP(a))
+		for _, a := range names {
+			if ip := net.ParseIP(a); ip != nil {
+				template.IPAddresses = append(template.IPAddresses, ip)
+			} else {
+				template.DNSNames = append(template.DNSNames, a)
+			}
 		}
 		return &trust.IssueServerResponse{Certificate: c.sign(template, csr.PublicKey), Authority: c.cert.Raw}, nil
 	}
