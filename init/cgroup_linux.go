@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,10 @@ type cgroups struct {
 	limited bool   // controllers are there
 	pods    int64  // pids.max of a domain
 	native  bool
+	warn    func(format string, args ...any)
+
+	mu   sync.Mutex // guards left
+	left []string   // entries that could not be removed yet
 }
 
 const (
@@ -43,8 +48,8 @@ const (
 
 // newCgroups makes the directory for all of them. On another Linux whose cgroups
 // are of version 1 the controllers are taken, and limits are not set.
-func newCgroups(native bool) (*cgroups, error) {
-	c := &cgroups{limited: true, native: native}
+func newCgroups(native bool, warn func(string, ...any)) (*cgroups, error) {
+	c := &cgroups{limited: true, native: native, warn: warn}
 	suffix := ""
 	if native {
 		var st unix.Stat_t
@@ -109,6 +114,7 @@ func (c *cgroups) entry(d abi.Daemon, id int) string {
 // its leaf in the domain, of which it returns cgroup.procs. The leaf must be a new one. What
 // the domain's root does to it later concerns only a process that has the rights of its program.
 func (c *cgroups) makeMember(d abi.Daemon, id int) (entry, leaf *os.File, err error) {
+	c.removeLeft()
 	dir := c.path(d, id)
 	if err := removeGroups(dir); err != nil {
 		return nil, nil, fmt.Errorf("remove the last one: %w", err)
@@ -146,8 +152,30 @@ func (c *cgroups) makeEntry(d abi.Daemon, id int) (*os.File, error) {
 }
 
 // removeEntry removes the cgroup in which a process of a domain was made, and kills what did
-// not get from there to its leaf.
-func (c *cgroups) removeEntry(d abi.Daemon, id int) error { return removeGroups(c.entry(d, id)) }
+// not get from there to its leaf. One that cannot be removed is logged once, and tried again
+// whenever a process of a domain starts or ends.
+func (c *cgroups) removeEntry(d abi.Daemon, id int) {
+	dir := c.entry(d, id)
+	err := removeGroups(dir)
+	if err == nil {
+		return
+	}
+	c.warn("%s: the cgroup in which it was started is left: %v", d.Name, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = append(c.left, dir)
+}
+
+// removeLeft tries again to remove what is left, and waits for nothing.
+func (c *cgroups) removeLeft() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = slices.DeleteFunc(c.left, func(dir string) bool {
+		_ = writeExisting(filepath.Join(dir, "cgroup.kill"), "1") // removeTree fails for what survives it
+		err := removeTree(dir)
+		return err == nil || errors.Is(err, fs.ErrNotExist)
+	})
+}
 
 // openLeaf opens cgroup.procs of a cgroup in which a process can run.
 func openLeaf(dir string) (*os.File, error) {
@@ -359,6 +387,9 @@ func removeBelow(parent int, name string) error {
 // remove kills what is left in a cgroup and removes it. A domain's leaf that is not
 // empty at once is left to the next process or to the next domain.
 func (c *cgroups) remove(d abi.Daemon, id int) error {
+	if inhabits(d) {
+		c.removeLeft()
+	}
 	dir := c.path(d, id)
 	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil

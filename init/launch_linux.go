@@ -38,7 +38,7 @@ type launcher struct {
 func newLauncher(s *abi.System, native bool, warn func(string, ...any)) (*launcher, error) {
 	l := &launcher{system: s, native: native, dirs: newEphemeralDirs(warn)}
 	var err error
-	if l.groups, err = newCgroups(native); err != nil {
+	if l.groups, err = newCgroups(native, warn); err != nil {
 		return nil, fmt.Errorf("cgroups: %w", err)
 	}
 	threads, err := readInt("/proc/sys/kernel/threads-max")
