@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -171,18 +172,33 @@ func exitCode(s unix.WaitStatus) int {
 }
 
 // signThrottle is how often a process is heard: one that writes without end fills its
-// pipe and waits, whether or not its text has newlines.
+// pipe and waits, whether its text has newlines or not, and whether it comes in large pieces
+// or single bytes.
 const signThrottle = 100 * time.Millisecond
 
+// throttled reads at most once in signThrottle. Its first read, which is the ready line,
+// does not wait.
+type throttled struct {
+	from  io.Reader
+	began bool
+}
+
+func (t *throttled) Read(p []byte) (int, error) {
+	if t.began {
+		time.Sleep(signThrottle)
+	}
+	t.began = true
+	return t.from.Read(p)
+}
+
 // follow reads what a process reports of itself until it is gone. All of it is untrusted text.
-func (m *machine) follow(c *child, notify *os.File) {
-	lines := bufio.NewReaderSize(notify, 4096)
+func (m *machine) follow(c *child, notify io.Reader) {
+	lines := bufio.NewReaderSize(&throttled{from: notify}, 4096)
 	ready := false
 	for {
 		line, err := lines.ReadSlice('\n')
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull): // no line that we know is this long
-			time.Sleep(signThrottle)
 		case err != nil:
 			return
 		case !ready:
@@ -194,7 +210,7 @@ func (m *machine) follow(c *child, notify *os.File) {
 			}
 		default:
 			m.jobs <- func() { m.handle(daemonName(c.daemon.Name), event{what: evAlive, id: c.id}) }
-			time.Sleep(signThrottle)
+			_, _ = lines.Discard(lines.Buffered()) // more signs say no more
 		}
 	}
 }
