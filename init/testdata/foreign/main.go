@@ -108,6 +108,8 @@ func answer(c net.Conn, words []string) {
 		fmt.Fprintln(c, n, err)
 	case "mount":
 		fmt.Fprintln(c, unix.Mount("tmpfs", words[1], "tmpfs", 0, ""))
+	case "sysfs": // mounts another one at DIR and opens FILE in it to write, and writes nothing
+		fmt.Fprintln(c, openInSysfs(words[1], words[2]))
 	case "exec":
 		fmt.Fprintln(c, unix.Exec(words[1], []string{words[1]}, nil))
 	case "node": // node b 8 1
@@ -135,6 +137,18 @@ func answer(c net.Conn, words []string) {
 	case "time":
 		fmt.Fprintln(c, unix.Settimeofday(&unix.Timeval{Sec: 1}))
 	}
+}
+
+func openInSysfs(dir, file string) error {
+	if err := unix.Mount("sysfs", dir, "sysfs", 0, ""); err != nil {
+		return err
+	}
+	defer unix.Unmount(dir, 0)
+	f, err := os.OpenFile(dir+"/"+file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // write writes to a file that is there.
