@@ -176,6 +176,10 @@ func script(t *testing.T, text string) string {
 	return path
 }
 
+// untilLimited waits in a script for the limit of memory, which storaged sets when the program
+// has started.
+const untilLimited = "while test $(ulimit -d) = unlimited; do :; done"
+
 func TestRepairsExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		code       int
@@ -209,8 +213,8 @@ func TestRepairIsBoundedInTime(t *testing.T) {
 
 // e2fsck that wants more memory than it may have fails, and storaged goes on.
 func TestRepairIsBoundedInMemory(t *testing.T) {
-	i := newImageFile(t, staticE2fsck)
-	i.m.check.memory = 1 << 20
+	i := newImageFile(t, script(t, untilLimited+"; exec "+staticE2fsck+` "$@"`))
+	i.m.check.memory = 256 << 10
 	if err := i.m.repair("image"); err == nil || errors.Is(err, errBeyondRepair) {
 		t.Errorf("%v", err)
 	}
@@ -251,7 +255,7 @@ func TestRepairsRights(t *testing.T) {
 }
 
 func startWithoutRights(t *testing.T) {
-	i := newImageFile(t, script(t, "grep -E '^Cap(Prm|Eff|Amb)' /proc/self/status; env; ulimit -v"))
+	i := newImageFile(t, script(t, "grep -E '^Cap(Prm|Eff|Amb)' /proc/self/status; env; "+untilLimited+"; ulimit -d; ulimit -s"))
 	mine, err := os.ReadFile("/proc/thread-self/status")
 	if want := fmt.Sprintf("CapAmb:\t%016x", 1<<unix.CAP_SYS_ADMIN); err != nil || !strings.Contains(string(mine), want) {
 		t.Fatalf("%v, the test has not %s:\n%s", err, want, mine)
@@ -260,7 +264,10 @@ func startWithoutRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := i.log.String()
-	if strings.Count(log, "0000000000000000") != 3 || strings.Contains(log, "secret") || !strings.Contains(log, fmt.Sprint(checkMemory>>10)) {
+	if strings.Count(log, "0000000000000000") != 3 || strings.Contains(log, "secret") {
+		t.Errorf("e2fsck has rights or the environment of storaged:\n%s", log)
+	}
+	if !strings.Contains(log, fmt.Sprintf("says=%d\n", checkMemory>>10)) || !strings.Contains(log, fmt.Sprintf("says=%d\n", checkStack>>10)) || !strings.Contains(log, "MALLOC_ARENA_MAX=1") {
 		t.Errorf("e2fsck sees\n%s", log)
 	}
 	// The other threads keep them: storaged has more to mount. The thread without them may
