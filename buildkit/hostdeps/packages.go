@@ -21,6 +21,7 @@ var Packages = []Package{
 	{"iproute2", "tests: network namespaces"},
 	{"openssl", "tests: checks certificates and TLS"},
 	{"skopeo", "tests: writes the archives of images that podd loads"},
+	{"podman", "tests: writes such archives, too"},
 	{"docker-registry", "tests: the registry that images are pulled from"},
 	{"tinyproxy", "tests: the proxy in front of it"},
 

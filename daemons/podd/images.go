@@ -436,6 +436,8 @@ func (i *image) complete(a *archive, read reader) error {
 		return err
 	}
 	switch {
+	case config.platform == (platform{}):
+		return bad("image %s does not say what machine it is for: build it for %s (crane mutate --set-platform=%s adds that)", i.config.Digest, ours, ours)
 	case config.platform != ours:
 		return bad("image %s is for %s: this machine is %s", i.config.Digest, config.platform, ours)
 	case config.RootFS.Type != "layers" || len(i.layers) == 0:
