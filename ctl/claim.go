@@ -12,7 +12,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 const claimLong = `Become the admin of a machine that has none yet.
@@ -63,7 +65,7 @@ func claimMachine(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.note("%s is yours: %s of context %s, until %s.", m.Address, role(cert), m.Name, moment(cert.NotAfter))
+	c.note("%s is yours: %s of context %s, until %s.", m.Address, words.Of(auth.RoleOf(cert)), m.Name, moment(cert.NotAfter))
 	return nil
 }
 

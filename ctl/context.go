@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/pflag"
+
+	"github.com/dactyl-os/dactyl/ipc/auth"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 const addContextLong = `Add a machine from the three PEM files that "dactyl cert issue --out" writes:
@@ -79,7 +82,7 @@ func listContexts(c *call) error {
 	for _, m := range all.Contexts {
 		line := shown{Current: m.Name == current, Name: m.Name, Address: m.Address}
 		if cert, err := parseCertificate(m.Name, m.Certificate); err == nil {
-			line.Role, line.Expires = role(cert), moment(cert.NotAfter)
+			line.Role, line.Expires = words.Of(auth.RoleOf(cert)), moment(cert.NotAfter)
 		}
 		list.Contexts = append(list.Contexts, line)
 		t.add(yes(line.Current), line.Name, line.Address, line.Role, line.Expires)

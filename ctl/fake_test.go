@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +32,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // fake is a machine: an OS CA, the services with fixed answers, and a gateway
@@ -212,7 +212,7 @@ func reserve(t *testing.T) string {
 // route is one external method.
 type route struct {
 	method ipc.Method
-	role   string
+	role   auth.Role
 }
 
 // routes reads the services' own descriptors, as the image's build does.
@@ -227,7 +227,7 @@ func routes() map[string]route {
 			for j := range service.Methods().Len() {
 				d := service.Methods().Get(j)
 				options := d.Options().(*descriptorpb.MethodOptions)
-				r := route{role: proto.GetExtension(options, auth.E_Role).(string)}
+				r := route{role: proto.GetExtension(options, auth.E_Role).(auth.Role)}
 				r.method = ipc.Method{
 					Service: string(service.FullName()), Name: string(d.Name()),
 					ClientStream: d.IsStreamingClient(), ServerStream: d.IsStreamingServer(),
@@ -240,13 +240,11 @@ func routes() map[string]route {
 	return found
 }
 
-var roles = []string{"anyone", "reader", "operator", "admin"}
-
 // forward carries one call to the services.
 func (f *fake) forward(_ any, s grpc.ServerStream) error {
 	path, _ := grpc.MethodFromServerStream(s)
 	r, known := f.routes[path]
-	if !known || r.role == "" {
+	if !known || r.role == auth.Role_ROLE_UNSPECIFIED {
 		return status.Errorf(codes.Unimplemented, "this machine has no %s", path)
 	}
 	if err := admit(s.Context(), r.role); err != nil {
@@ -268,16 +266,16 @@ func (f *fake) forward(_ any, s grpc.ServerStream) error {
 	return s.SendMsg(response)
 }
 
-func admit(ctx context.Context, need string) error {
-	has := "anyone"
+func admit(ctx context.Context, need auth.Role) error {
+	has := auth.Role_ROLE_ANYONE
 	p, _ := peer.FromContext(ctx)
 	if certs := p.AuthInfo.(credentials.TLSInfo).State.PeerCertificates; len(certs) > 0 {
-		has = certs[0].Subject.Organization[0]
-	} else if need != "anyone" {
+		has = auth.RoleOf(certs[0])
+	} else if need != auth.Role_ROLE_ANYONE {
 		return status.Error(codes.Unauthenticated, "a client certificate is needed")
 	}
-	if slices.Index(roles, has) < slices.Index(roles, need) {
-		return status.Errorf(codes.PermissionDenied, "role %s is needed, the certificate has %s", need, has)
+	if !has.Includes(need) {
+		return status.Errorf(codes.PermissionDenied, "role %s is needed, the certificate has %s", words.Of(need), words.Of(has))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
@@ -69,14 +70,6 @@ func (m *machine) clientTLS() (*tls.Config, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(authority)
 	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: m.ServerName}, nil
-}
-
-// role is what the client certificate may do: its organisation.
-func role(cert *x509.Certificate) string {
-	if len(cert.Subject.Organization) == 1 {
-		return cert.Subject.Organization[0]
-	}
-	return ""
 }
 
 // newKey makes a private key; it returns it as PEM too.
@@ -141,7 +134,7 @@ func (c *call) keepValid(s *session) {
 	if err != nil || !stateOf(cert.NotAfter, s.machine.Life, time.Now()).due || c.ctx.Err() != nil {
 		return
 	}
-	if role(cert) != "admin" {
+	if auth.RoleOf(cert) != auth.Role_ROLE_ADMIN {
 		c.warnOfEnd(s.machine)
 		return
 	}
@@ -165,7 +158,7 @@ func (c *call) warnOfEnd(m machine) {
 		return
 	}
 	advice := "run dactyl cert renew"
-	if role(cert) != "admin" {
+	if auth.RoleOf(cert) != auth.Role_ROLE_ADMIN {
 		advice = "ask an admin for another (dactyl cert issue)"
 	}
 	if s.left <= 0 {
@@ -186,7 +179,7 @@ func (s *session) renew(ctx context.Context, cert *x509.Certificate) (*x509.Cert
 		return nil, err
 	}
 	answer, err := trust.NewClient(s).IssueClient(ctx, &trust.IssueClientRequest{
-		Csr: csr, Role: role(cert), Name: cert.Subject.CommonName, TtlS: int64(min(s.machine.Life, maxTTL) / time.Second),
+		Csr: csr, Role: auth.RoleOf(cert), Name: cert.Subject.CommonName, TtlS: int64(min(s.machine.Life, maxTTL) / time.Second),
 	})
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func stateAt(life, age time.Duration) state {
 func TestCertificatesFitATerminal(t *testing.T) {
 	answer := &trust.ListCertificatesResponse{Certificates: []*trust.Certificate{
 		{Kind: "client", Subject: "system:kube-controller-manager", NotAfterUnix: epoch, Ca: "kubernetes", Receiver: "kube-controller-manager", Serial: strings.Repeat("f", 32)},
-		{Kind: "client", Subject: "kube-apiserver-kubelet-client", Role: "dactyl:kubelet-clients", NotAfterUnix: epoch, Ca: "kubernetes", Receiver: "kube-apiserver"},
+		{Kind: "client", Subject: "kube-apiserver-kubelet-client", Group: "dactyl:kubelet-clients", NotAfterUnix: epoch, Ca: "kubernetes", Receiver: "kube-apiserver"},
 		{Kind: "server", Subject: "kube-apiserver", NotAfterUnix: epoch, Ca: "kubernetes", Names: []string{strings.Repeat("x", 200)}, Fingerprint: strings.Repeat("e", 64)},
 	}}
 	var b bytes.Buffer

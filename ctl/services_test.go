@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/config"
 	"github.com/dactyl-os/dactyl/ipc/dev"
 	"github.com/dactyl-os/dactyl/ipc/etcd"
@@ -26,6 +27,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/storage"
 	systime "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // endOf is the end of a stream as a gRPC handler returns it.
@@ -433,7 +435,7 @@ func (fakeTrust) ListCertificates(context.Context, *trust.ListCertificatesReques
 	return &trust.ListCertificatesResponse{Certificates: []*trust.Certificate{
 		{Kind: "ca", Subject: "Dactyl OS CA", Ca: "os", Serial: "01", Fingerprint: "ab12", NotBeforeUnix: epoch, NotAfterUnix: epoch + 315360000},
 		{Kind: "server", Subject: "node-1", Ca: "os", Serial: "02", Fingerprint: "cd34", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Names: []string{"127.0.0.1", "localhost"}},
-		{Kind: "client", Subject: "alice", Role: "admin", Ca: "os", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Lineage: []string{"01", "03"}},
+		{Kind: "client", Subject: "alice", Role: auth.Role_ROLE_ADMIN, Ca: "os", Serial: "03", Fingerprint: "ef56", NotBeforeUnix: epoch, NotAfterUnix: epoch + 86400, Lineage: []string{"01", "03"}},
 	}}, nil
 }
 
@@ -478,14 +480,14 @@ func (f fakeTrust) IssueClient(_ context.Context, r *trust.IssueClientRequest) (
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "CSR: %v", err)
 	}
-	if r.Role != "reader" && r.Role != "operator" && r.Role != "admin" {
-		return nil, status.Errorf(codes.InvalidArgument, "role %q: want reader, operator or admin", r.Role)
+	if !r.Role.Issuable() {
+		return nil, status.Errorf(codes.InvalidArgument, "role %v: want reader, operator or admin", r.Role)
 	}
 	ttl := time.Duration(r.TtlS) * time.Second
 	if ttl == 0 {
 		ttl = 24 * time.Hour
 	}
-	cert := f.client(r.Name, r.Role, ttl, csr.PublicKey)
+	cert := f.client(r.Name, words.Of(r.Role), ttl, csr.PublicKey)
 	return &trust.IssueClientResponse{Certificate: cert.Raw, Authority: f.ca.Raw}, nil
 }
 

@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // Files that "cert issue --out" writes and "context add --from" reads.
@@ -34,7 +36,7 @@ func showCertificates(c *call, r *trust.ListCertificatesResponse) error {
 func certificateTable(r *trust.ListCertificatesResponse) table {
 	t := table{header: []string{"KIND", "SUBJECT", "ROLE", "NOT-AFTER", "CA", "RECEIVER", "NOT-BEFORE", "NAMES", "SERIAL", "LINEAGE", "FINGERPRINT"}, narrow: 4}
 	for _, c := range r.Certificates {
-		t.add(c.Kind, c.Subject, c.Role, seconds(c.NotAfterUnix), c.Ca, c.Receiver, seconds(c.NotBeforeUnix), list(c.Names), c.Serial, list(c.Lineage), c.Fingerprint)
+		t.add(c.Kind, c.Subject, first(words.Of(c.Role), c.Group), seconds(c.NotAfterUnix), c.Ca, c.Receiver, seconds(c.NotBeforeUnix), list(c.Names), c.Serial, list(c.Lineage), c.Fingerprint)
 	}
 	return t
 }
@@ -60,6 +62,10 @@ func issueCertificate(c *call) error {
 	if c.flag("role") == "" || c.flag("name") == "" {
 		return fail(exitUsage, "cert issue needs --role and --name")
 	}
+	wanted, _ := words.Parse[auth.Role](c.flag("role"))
+	if !wanted.Issuable() {
+		return fail(exitUsage, "--role %q: want reader, operator or admin", c.flag("role"))
+	}
 	if c.flag("csr") != "" && c.flag("out") == "" {
 		return fail(exitUsage, "--csr needs --out: a context needs the key")
 	}
@@ -71,7 +77,7 @@ func issueCertificate(c *call) error {
 			return err
 		}
 		answer, err := trust.NewClient(s).IssueClient(c.ctx, &trust.IssueClientRequest{
-			Csr: csr, Role: c.flag("role"), Name: made.Name, TtlS: int64(c.duration("ttl") / time.Second),
+			Csr: csr, Role: wanted, Name: made.Name, TtlS: int64(c.duration("ttl") / time.Second),
 		})
 		if err != nil {
 			return err
@@ -86,7 +92,7 @@ func issueCertificate(c *call) error {
 		if err := c.keepIssued(s.store, made); err != nil {
 			return err
 		}
-		c.note("%s may act as %s until %s.", made.Name, role(cert), moment(cert.NotAfter))
+		c.note("%s may act as %s until %s.", made.Name, words.Of(auth.RoleOf(cert)), moment(cert.NotAfter))
 		return nil
 	})
 }
@@ -161,6 +167,6 @@ func renewCertificate(c *call) error {
 	if cert, err = s.renew(c.ctx, cert); err != nil {
 		return err
 	}
-	c.note("%s of context %s until %s.", role(cert), s.machine.Name, moment(cert.NotAfter))
+	c.note("%s of context %s until %s.", words.Of(auth.RoleOf(cert)), s.machine.Name, moment(cert.NotAfter))
 	return nil
 }

@@ -95,7 +95,7 @@ func parseAuthority(file string, kept []byte, random io.Reader) (*authority, err
 // A subject is whom a certificate is for, as trustd decides it.
 type subject struct {
 	name  string // common name
-	group string // organisation: a client's role or group; may be empty
+	group string // organisation: the word for a client's role, or its group; may be empty
 	usage x509.ExtKeyUsage
 	names subjectNames // of a server
 }

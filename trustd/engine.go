@@ -15,7 +15,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 const (
@@ -155,7 +157,7 @@ func (e *engine) makeOwnerLocked(csr []byte, reported time.Time) (*x509.Certific
 	if err := e.takeTimeLocked(reported); err != nil {
 		return nil, err
 	}
-	certificate, err := e.authority.sign(leaf{subject: client("owner", string(admin)), key: key, ends: e.clock.now().Add(maxLife)})
+	certificate, err := e.authority.sign(leaf{subject: client("owner", words.Of(auth.Role_ROLE_ADMIN)), key: key, ends: e.clock.now().Add(maxLife)})
 	if err != nil {
 		return nil, err
 	}

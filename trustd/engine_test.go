@@ -27,7 +27,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // TestStories runs testdata/*.txt. A line is "command -> what comes of it"; the
@@ -166,7 +168,7 @@ func (s *story) do(words []string) string {
 	case "issue":
 		seconds, err := strconv.ParseInt(cmp.Or(args["ttl_s"], "0"), 10, 64)
 		s.must(err)
-		c, err := s.e.issueClient(ipc.Origin{}, s.csr(plain[0], args["csr"]), role(args["role"]), args["name"], seconds)
+		c, err := s.e.issueClient(ipc.Origin{}, s.csr(plain[0], args["csr"]), roleOf(args["role"]), args["name"], seconds)
 		return s.result(rawOf(c), err)
 	case "fill": // the record with other clients, all in force for a year
 		key := newTestKey(s.t)
@@ -182,7 +184,7 @@ func (s *story) do(words []string) string {
 			s.renewed, err = s.e.claimed()
 			s.must(err)
 		}
-		c, err := s.e.issueClient(originOf(s.renewed), s.csr(plain[0], ""), role(s.renewed.Subject.Organization[0]), s.renewed.Subject.CommonName, 0)
+		c, err := s.e.issueClient(originOf(s.renewed), s.csr(plain[0], ""), roleOf(s.renewed.Subject.Organization[0]), s.renewed.Subject.CommonName, 0)
 		if err == nil {
 			s.renewed = c
 		}
@@ -348,7 +350,7 @@ func (s *story) result(der []byte, err error) string {
 		return "BAD CERTIFICATE"
 	}
 	d := describe(of)
-	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s %s until %s", strings.TrimSuffix(d.Ca, "os"), d.Kind, d.Subject, d.Role, strings.Join(d.Names, " "), c.NotAfter.Format("2006-01-02T15:04"))), " ")
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s %s until %s", strings.TrimSuffix(d.Ca, "os"), d.Kind, d.Subject, words.Of(d.Role)+d.Group, strings.Join(d.Names, " "), c.NotAfter.Format("2006-01-02T15:04"))), " ")
 }
 
 func (s *story) list() string {
@@ -360,7 +362,7 @@ func (s *story) list() string {
 		if d.Receiver != "" && d.Receiver != "etcdd" {
 			continue // show knows them; one stands for all
 		}
-		out = append(out, strings.TrimSuffix(d.Kind+":"+strings.ReplaceAll(d.Subject, " ", "_")+":"+d.Role, ":"))
+		out = append(out, strings.TrimSuffix(d.Kind+":"+strings.ReplaceAll(d.Subject, " ", "_")+":"+words.Of(d.Role)+d.Group, ":"))
 	}
 	slices.Sort(out[1:])
 	return strings.Join(out, " ")
@@ -489,11 +491,11 @@ func TestRecordIsFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.issueClient(ipc.Origin{}, csr, reader, "eve", 0); status.Code(err) != codes.ResourceExhausted {
+	if _, err := e.issueClient(ipc.Origin{}, csr, auth.Role_ROLE_READER, "eve", 0); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("with a full record: %v", err)
 	}
 	now = now.Add(10 * time.Minute)
-	if _, err := e.issueClient(ipc.Origin{}, csr, reader, "eve", 0); err != nil {
+	if _, err := e.issueClient(ipc.Origin{}, csr, auth.Role_ROLE_READER, "eve", 0); err != nil {
 		t.Errorf("with ten over: %v", err)
 	}
 	all, err := e.issued()
@@ -574,4 +576,12 @@ func (f *fakeStore) names() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// roleOf returns the role whose word this is; a number that no role has for another word.
+func roleOf(word string) auth.Role {
+	if r, known := words.Parse[auth.Role](word); known || word == "" {
+		return r
+	}
+	return 99
 }

@@ -19,19 +19,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
-
-// role is the organisation in a client's certificate.
-type role string
-
-const (
-	reader   role = "reader"
-	operator role = "operator"
-	admin    role = "admin"
-)
-
-var roles = []role{reader, operator, admin}
 
 const (
 	issuedFolder = "issued"
@@ -56,14 +47,14 @@ const (
 
 // issueClient signs a certificate for a client of the API, on behalf of the client by;
 // 0 seconds mean clientLife.
-func (e *engine) issueClient(by ipc.Origin, csr []byte, r role, name string, seconds int64) (*x509.Certificate, error) {
-	if !slices.Contains(roles, r) {
-		return nil, status.Errorf(codes.InvalidArgument, "role: %q is none: reader, operator or admin", string(r))
+func (e *engine) issueClient(by ipc.Origin, csr []byte, r auth.Role, name string, seconds int64) (*x509.Certificate, error) {
+	if !r.Issuable() {
+		return nil, status.Errorf(codes.InvalidArgument, "role: a certificate cannot carry %v: want ROLE_READER, ROLE_OPERATOR or ROLE_ADMIN", r)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	from := descent{lineage: by.Lineage, renewal: len(by.Lineage) > 0 && by.Name == name && by.Role == string(r)}
-	return e.issueLocked(e.authority, from, csr, string(r), name, seconds)
+	from := descent{lineage: by.Lineage, renewal: len(by.Lineage) > 0 && by.Name == name && by.Role == r}
+	return e.issueLocked(e.authority, from, csr, words.Of(r), name, seconds)
 }
 
 // issueKubernetesClient is the same for Kubernetes' API. It returns the CA too.

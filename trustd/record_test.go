@@ -9,11 +9,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
 
 func originOf(c *x509.Certificate) ipc.Origin {
-	return ipc.Origin{Name: c.Subject.CommonName, Role: c.Subject.Organization[0], Serial: trust.Serial(c), Lineage: trust.Lineage(c)}
+	return ipc.Origin{Name: c.Subject.CommonName, Role: auth.RoleOf(c), Serial: trust.Serial(c), Lineage: trust.Lineage(c)}
 }
 
 // A record that is full of other clients does not keep an admin from renewing, however
@@ -24,7 +25,7 @@ func TestRenewalWithFullRecord(t *testing.T) {
 	e := newTestEngine(t, disk, &now)
 	key := newTestKey(t)
 	csr := newCSR(t)
-	alice, err := e.issueClient(ipc.Origin{}, csr, admin, "alice", 3600)
+	alice, err := e.issueClient(ipc.Origin{}, csr, auth.Role_ROLE_ADMIN, "alice", 3600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,11 +37,11 @@ func TestRenewalWithFullRecord(t *testing.T) {
 		disk.files[recordOf(c)] = c.Raw
 	}
 	for n := range 3 {
-		if alice, err = e.issueClient(originOf(alice), csr, admin, "alice", 3600); err != nil {
+		if alice, err = e.issueClient(originOf(alice), csr, auth.Role_ROLE_ADMIN, "alice", 3600); err != nil {
 			t.Fatalf("renewal %d: %v", n, err)
 		}
 	}
-	if _, err := e.issueClient(originOf(alice), csr, reader, "eve", 0); status.Code(err) != codes.ResourceExhausted {
+	if _, err := e.issueClient(originOf(alice), csr, auth.Role_ROLE_READER, "eve", 0); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("another client: %v", err)
 	}
 	all, err := e.issued()
@@ -71,7 +72,7 @@ func TestKubectlFillsNoRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	key, csr := newTestKey(t), newCSR(t)
-	alice, err := e.issueClient(ipc.Origin{}, csr, admin, "alice", 0)
+	alice, err := e.issueClient(ipc.Origin{}, csr, auth.Role_ROLE_ADMIN, "alice", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestKubectlFillsNoRecord(t *testing.T) {
 	if _, err := disk.read(recordOf(c)); err != nil {
 		t.Errorf("it is not on record: %v", err)
 	}
-	if _, err := e.issueClient(originOf(alice), csr, reader, "eve", 0); err != nil {
+	if _, err := e.issueClient(originOf(alice), csr, auth.Role_ROLE_READER, "eve", 0); err != nil {
 		t.Errorf("a client of the machine: %v", err)
 	}
 	all, err := e.issued()

@@ -12,10 +12,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	timeapi "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // server answers for the service.
@@ -60,11 +62,11 @@ func (s *server) Claim(_ context.Context, r *trust.ClaimRequest) (*trust.ClaimRe
 
 func (s *server) IssueClient(ctx context.Context, r *trust.IssueClientRequest) (*trust.IssueClientResponse, error) {
 	by := ipc.OriginOf(ctx)
-	certificate, err := s.engine.issueClient(by, r.Csr, role(r.Role), r.Name, r.TtlS)
+	certificate, err := s.engine.issueClient(by, r.Csr, r.Role, r.Name, r.TtlS)
 	if err != nil {
 		return nil, s.internal(err)
 	}
-	s.issued("issued client certificate", certificate, by, "role", r.Role)
+	s.issued("issued client certificate", certificate, by, "role", words.Of(r.Role))
 	return &trust.IssueClientResponse{Certificate: certificate.Raw, Authority: s.authority()}, nil
 }
 
@@ -158,8 +160,10 @@ func describe(c known) *trust.Certificate {
 		out.Kind = "ca"
 	case isServer(c.Certificate):
 		out.Kind = "server"
+	case c.ca == osCA:
+		out.Role = auth.RoleOf(c.Certificate)
 	case len(c.Subject.Organization) == 1:
-		out.Role = c.Subject.Organization[0]
+		out.Group = c.Subject.Organization[0]
 	}
 	if out.Kind == "client" && c.receiver == "" {
 		out.Lineage = trust.Lineage(c.Certificate)

@@ -23,11 +23,13 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	timeapi "github.com/dactyl-os/dactyl/ipc/time"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 var methods = map[string][]string{trust.Service: {"ListCertificates", "Claim", "IssueClient", "IssueServer", "GetPairing", "PrepareKubernetes", "IssueKubernetesClient"}}
@@ -100,7 +102,7 @@ func TestOwner(t *testing.T) {
 	if shown, err := c.GetPairing(ctx, &trust.GetPairingRequest{}); err != nil || shown.Code != "" || shown.Fingerprint == "" {
 		t.Errorf("claimed, and still shows %v, %v", shown, err)
 	}
-	issued, err := c.IssueClient(ctx, &trust.IssueClientRequest{Csr: newCSR(t), Role: "reader", Name: "bob", TtlS: 60})
+	issued, err := c.IssueClient(ctx, &trust.IssueClientRequest{Csr: newCSR(t), Role: auth.Role_ROLE_READER, Name: "bob", TtlS: 60})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +115,7 @@ func TestOwner(t *testing.T) {
 	}
 	var got []string
 	for _, one := range all.Certificates {
-		got = append(got, strings.Join([]string{one.Kind, one.Subject, one.Role}, " "))
+		got = append(got, strings.Join([]string{one.Kind, one.Subject, words.Of(one.Role) + one.Group}, " "))
 	}
 	slices.Sort(got)
 	if want := []string{"ca Dactyl OS CA ", "client bob reader", "client owner admin", "server localhost "}; !slices.Equal(got, want) {
@@ -285,12 +287,12 @@ func TestLineage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issue := func(by *x509.Certificate, name, role string) *x509.Certificate {
+	issue := func(by *x509.Certificate, name string, role auth.Role) *x509.Certificate {
 		t.Helper()
-		ctx := ipc.WithOrigin(t.Context(), ipc.Origin{Name: by.Subject.CommonName, Role: by.Subject.Organization[0], Serial: trust.Serial(by), Lineage: trust.Lineage(by)})
+		ctx := ipc.WithOrigin(t.Context(), ipc.Origin{Name: by.Subject.CommonName, Role: auth.RoleOf(by), Serial: trust.Serial(by), Lineage: trust.Lineage(by)})
 		var der []byte
 		log.Reset()
-		if role == "" {
+		if role == auth.Role_ROLE_UNSPECIFIED {
 			answer, err := c.IssueKubernetesClient(ctx, &trust.IssueKubernetesClientRequest{Csr: newCSR(t), Name: name})
 			if err != nil {
 				t.Fatal(err)
@@ -314,12 +316,12 @@ func TestLineage(t *testing.T) {
 		}
 		return issued
 	}
-	renewed := issue(owner, "owner", "admin")
-	bob := issue(renewed, "bob", "admin")
-	bobAgain := issue(bob, "bob", "admin")
-	less := issue(bob, "bob", "reader") // not a renewal: another role
-	eve := issue(bobAgain, "eve", "reader")
-	kubectl := issue(bobAgain, "bob", "")
+	renewed := issue(owner, "owner", auth.Role_ROLE_ADMIN)
+	bob := issue(renewed, "bob", auth.Role_ROLE_ADMIN)
+	bobAgain := issue(bob, "bob", auth.Role_ROLE_ADMIN)
+	less := issue(bob, "bob", auth.Role_ROLE_READER) // not a renewal: another role
+	eve := issue(bobAgain, "eve", auth.Role_ROLE_READER)
+	kubectl := issue(bobAgain, "bob", auth.Role_ROLE_UNSPECIFIED)
 	first := trust.Serial(owner)
 	for _, one := range []struct {
 		name string

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"path/filepath"
 	"sort"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/dactyl-os/dactyl/ipc/auth"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // Service is one service of ipc/ as its .proto declares it.
@@ -28,14 +28,11 @@ type Service struct {
 // Method is one RPC.
 type Method struct {
 	Name         string
-	Role         string // least role from outside; empty = not reachable
+	Role         string // word for the least role from outside; empty = not reachable
 	Idempotent   bool
 	ClientStream bool
 	ServerStream bool
 }
-
-// Roles from least to most; "anyone" needs no certificate.
-var Roles = []string{"anyone", "reader", "operator", "admin"}
 
 // Services reads ipc/*/*.proto under root, for images of the given mode,
 // sorted by short name.
@@ -72,16 +69,13 @@ func Services(ctx context.Context, root, mode string) ([]Service, error) {
 }
 
 func service(f protoreflect.FileDescriptor, d protoreflect.ServiceDescriptor) (Service, error) {
-	s := Service{Short: path.Base(path.Dir(f.Path())), Full: string(d.FullName()), Only: option(d, auth.E_Only), file: f}
+	s := Service{Short: path.Base(path.Dir(f.Path())), Full: string(d.FullName()), Only: option(d, auth.E_Only).(string), file: f}
 	for i := range d.Methods().Len() {
 		m := d.Methods().Get(i)
-		role := option(m, auth.E_Role)
-		if role != "" && rank(role) < 0 {
-			return s, fmt.Errorf("%s: %s: unknown role %q: one of %v", f.Path(), m.FullName(), role, Roles)
-		}
+		role := option(m, auth.E_Role).(auth.Role)
 		o, _ := m.Options().(*descriptorpb.MethodOptions)
 		s.Methods = append(s.Methods, Method{
-			Name: string(m.Name()), Role: role,
+			Name: string(m.Name()), Role: words.Of(role),
 			Idempotent:   o.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN,
 			ClientStream: m.IsStreamingClient(), ServerStream: m.IsStreamingServer(),
 		})
@@ -89,28 +83,15 @@ func service(f protoreflect.FileDescriptor, d protoreflect.ServiceDescriptor) (S
 	return s, nil
 }
 
-// option reads a string option of a descriptor that was compiled in this
-// process, where extensions may still be unparsed bytes.
-func option(d protoreflect.Descriptor, x protoreflect.ExtensionType) string {
-	b, err := proto.Marshal(d.Options())
-	if err != nil {
-		return ""
-	}
+// option reads an option of a descriptor that was compiled in this process, where
+// extensions may still be unparsed bytes. Its value is the zero value of its type where
+// there is none.
+func option(d protoreflect.Descriptor, x protoreflect.ExtensionType) any {
 	o := d.Options().ProtoReflect().New().Interface()
-	if err := proto.Unmarshal(b, o); err != nil {
-		return ""
+	if b, err := proto.Marshal(d.Options()); err != nil || proto.Unmarshal(b, o) != nil {
+		return x.InterfaceOf(x.Zero())
 	}
-	s, _ := proto.GetExtension(o, x).(string)
-	return s
-}
-
-func rank(role string) int {
-	for i, r := range Roles {
-		if r == role {
-			return i
-		}
-	}
-	return -1
+	return proto.GetExtension(o, x)
 }
 
 // Descriptors returns the FileDescriptorSet of services with all they import,

@@ -9,13 +9,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // caller is what the gateway knows of the client of a connection.
 type caller struct {
-	name    string // common name; empty without a certificate of this machine's CA
-	role    role   // empty if the certificate carries none
+	name    string    // common name; empty without a certificate of this machine's CA
+	role    auth.Role // unspecified if the certificate carries none
 	from    time.Time
 	until   time.Time
 	origin  ipc.Origin // what daemons are told of it
@@ -36,12 +38,9 @@ func callerOf(shown []*x509.Certificate, authority *x509.CertPool, now time.Time
 	if err != nil {
 		return caller{refusal: status.Errorf(codes.Unauthenticated, "the certificate of %q was issued by another CA than this machine's: take the one issued here", c.Subject.CommonName)}
 	}
-	out := caller{name: c.Subject.CommonName, from: c.NotBefore, until: c.NotAfter}
-	if o := c.Subject.Organization; len(o) == 1 && rank[role(o[0])] > 0 {
-		out.role = role(o[0])
-	}
-	out.origin = ipc.Origin{Name: out.name, Role: string(out.role), Serial: trust.Serial(c), Lineage: trust.Lineage(c)}
-	if out.refusal = out.invalid(now); out.refusal == nil && out.role == "" {
+	out := caller{name: c.Subject.CommonName, role: auth.RoleOf(c), from: c.NotBefore, until: c.NotAfter}
+	out.origin = ipc.Origin{Name: out.name, Role: out.role, Serial: trust.Serial(c), Lineage: trust.Lineage(c)}
+	if out.refusal = out.invalid(now); out.refusal == nil && out.role == auth.Role_ROLE_UNSPECIFIED {
 		out.refusal = status.Errorf(codes.PermissionDenied, "the certificate of %q carries no role: its organisation must be one of reader, operator and admin", out.name)
 	}
 	return out
@@ -60,8 +59,8 @@ func (c caller) invalid(now time.Time) error {
 
 // may returns nil if the caller may call a method that needs a role, and otherwise what
 // would be right. A certificate may have ended since the handshake.
-func (c caller) may(path string, needed role, now time.Time) error {
-	if needed == anyone {
+func (c caller) may(path string, needed auth.Role, now time.Time) error {
+	if needed == auth.Role_ROLE_ANYONE {
 		return nil
 	}
 	if c.refusal != nil {
@@ -70,8 +69,8 @@ func (c caller) may(path string, needed role, now time.Time) error {
 	if err := c.invalid(now); err != nil {
 		return err
 	}
-	if rank[c.role] < rank[needed] {
-		return status.Errorf(codes.PermissionDenied, "%q is %s, and %s needs the role %s", c.name, c.role, methodOf(path), needed)
+	if !c.role.Includes(needed) {
+		return status.Errorf(codes.PermissionDenied, "%q is %s, and %s needs the role %s", c.name, words.Of(c.role), methodOf(path), words.Of(needed))
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (g *gate) shake(in *inbound) (*established, error) {
 }
 
 func (g *gate) enterMember(in *inbound, conn net.Conn, c caller, certificate *x509.Certificate) (*established, error) {
-	m := g.limits.join(keyOf(certificate), rank[c.role])
+	m := g.limits.join(keyOf(certificate), c.role)
 	if m == nil {
 		return nil, fmt.Errorf("too many connections: at most %d with one certificate, and %d in all for admins, less for other roles", connections.ofOne, connections.all)
 	}

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // gateway admits calls, carries them and writes them down.
@@ -98,7 +100,7 @@ func (g *gateway) logged(ctx context.Context, path string, call func(*session) e
 		return err
 	}
 	g.log.LogAttrs(ctx, slog.LevelInfo, "call",
-		slog.String("caller", at.caller.name), slog.String("role", string(at.caller.role)), slog.String("from", p.Addr.String()),
+		slog.String("caller", at.caller.name), slog.String("role", words.Of(at.caller.role)), slog.String("from", p.Addr.String()),
 		slog.String("method", path), slog.String("status", status.Code(err).String()), slog.Duration("took", time.Since(begin)))
 	return err
 }
@@ -125,7 +127,7 @@ func (g *gateway) carry(s grpc.ServerStream, r *route, at *session) error {
 	if err := r.conn.Invoke(s.Context(), &r.method, request, response); err != nil {
 		return err
 	}
-	if r.role == anyone {
+	if r.role == auth.Role_ROLE_ANYONE {
 		g.claimed()
 	}
 	return s.SendMsg(&frame{ipc.RawBytes(response)})

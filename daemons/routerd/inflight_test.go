@@ -14,6 +14,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+
+	"github.com/dactyl-os/dactyl/ipc/auth"
 )
 
 // rawClient speaks HTTP/2 without gRPC's good manners.
@@ -128,7 +130,7 @@ func TestFollowFrames(t *testing.T) {
 	io.Copy(&in, &all)
 	for range 20 {
 		l := newLimits()
-		m := l.join(certificateKey{}, rank[admin])
+		m := l.join(certificateKey{}, auth.Role_ROLE_ADMIN)
 		c := newMemberConn(&script{b: in.Bytes()}, l, m)
 		if _, err := io.Copy(io.Discard, c); err != nil {
 			t.Fatal(err)
@@ -170,7 +172,7 @@ func TestManyStreams(t *testing.T) {
 		write.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: []byte("x"), EndHeaders: true})
 	}
 	l := newLimits()
-	c := newMemberConn(&script{b: in.Bytes()}, l, l.join(certificateKey{}, rank[admin]))
+	c := newMemberConn(&script{b: in.Bytes()}, l, l.join(certificateKey{}, auth.Role_ROLE_ADMIN))
 	if _, err := io.Copy(io.Discard, c); err == nil || len(c.streams) > maxTracked+3000 {
 		t.Errorf("%d streams are followed: %v", len(c.streams), err)
 	}

@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/dactyl-os/dactyl/ipc/auth"
 )
 
 // quota is a limit on what is in progress: in all, and with one certificate.
@@ -24,9 +26,11 @@ var (
 // allows reports whether a certificate that has ofOne may have one more when used are
 // in use by all. Readers use at most half, operators three quarters, admins all: so
 // a lower role cannot lock a higher one out.
-func (q quota) allows(used, ofOne, rank int) bool {
-	return used < q.all*(rank+1)/(len(ranks)) && ofOne < q.ofOne
+func (q quota) allows(used, ofOne int, role auth.Role) bool {
+	return used < q.all*quarters[role]/4 && ofOne < q.ofOne
 }
+
+var quarters = map[auth.Role]int{auth.Role_ROLE_READER: 2, auth.Role_ROLE_OPERATOR: 3, auth.Role_ROLE_ADMIN: 4}
 
 // certificateKey identifies a client certificate.
 type certificateKey [sha256.Size]byte
@@ -35,7 +39,7 @@ type certificateKey [sha256.Size]byte
 // all connections.
 type member struct {
 	key                 certificateKey
-	rank                int
+	role                auth.Role
 	conns, calls, large int // guarded by limits.mu
 }
 
@@ -56,14 +60,14 @@ type waiter struct {
 func newLimits() *limits { return &limits{members: map[certificateKey]*member{}} }
 
 // join counts a connection; nil means that there are too many.
-func (l *limits) join(key certificateKey, rank int) *member {
+func (l *limits) join(key certificateKey, role auth.Role) *member {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.members[key]
 	if m == nil {
-		m = &member{key: key, rank: rank}
+		m = &member{key: key, role: role}
 	}
-	if !connections.allows(l.used.conns, m.conns, m.rank) {
+	if !connections.allows(l.used.conns, m.conns, m.role) {
 		return nil
 	}
 	l.members[key] = m
@@ -88,7 +92,7 @@ func (l *limits) begin(m *member) error {
 	switch {
 	case m.calls >= calls.ofOne:
 		return status.Errorf(codes.ResourceExhausted, "%d calls with this certificate are in progress: at most %d at a time", m.calls, calls.ofOne)
-	case !calls.allows(l.used.calls, m.calls, m.rank):
+	case !calls.allows(l.used.calls, m.calls, m.role):
 		return status.Errorf(codes.ResourceExhausted, "%d calls of all clients are in progress, which is the limit for this role: call again later", l.used.calls)
 	}
 	m.calls++
@@ -107,7 +111,7 @@ func (l *limits) end(m *member) {
 // reports whether the place was taken.
 func (l *limits) takeLarge(m *member, stop <-chan struct{}) bool {
 	l.mu.Lock()
-	if largeMessages.allows(l.used.large, m.large, m.rank) {
+	if largeMessages.allows(l.used.large, m.large, m.role) {
 		l.grantLocked(m)
 		l.mu.Unlock()
 		return true
@@ -138,7 +142,7 @@ func (l *limits) giveLarge(m *member) {
 	l.used.large--
 	kept := l.waiting[:0]
 	for _, w := range l.waiting {
-		if !largeMessages.allows(l.used.large, w.member.large, w.member.rank) {
+		if !largeMessages.allows(l.used.large, w.member.large, w.member.role) {
 			kept = append(kept, w)
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 )
@@ -23,7 +24,7 @@ func TestOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := f.network.origin.Load()
-	if got == nil || got.Name != "ada" || got.Role != "admin" || got.Serial != fmt.Sprintf("%032x", 2) || !slices.Equal(got.Lineage, []string{"aa", "bb"}) {
+	if got == nil || got.Name != "ada" || got.Role != auth.Role_ROLE_ADMIN || got.Serial != fmt.Sprintf("%032x", 2) || !slices.Equal(got.Lineage, []string{"aa", "bb"}) {
 		t.Errorf("the daemon was told of %+v", got)
 	}
 }

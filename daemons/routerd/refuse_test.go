@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/network"
 	"github.com/dactyl-os/dactyl/ipc/trust"
@@ -84,11 +85,11 @@ func selfSigned(t *testing.T) *tls.Certificate {
 
 // A certificate that ends while its connection lives ends the right with it.
 func TestExpiryOnAnOpenConnection(t *testing.T) {
-	c := caller{name: "bob", role: admin, until: time.Unix(1000, 0)}
-	if err := c.may(listLinks, reader, time.Unix(1000, 0)); err != nil {
+	c := caller{name: "bob", role: auth.Role_ROLE_ADMIN, until: time.Unix(1000, 0)}
+	if err := c.may(listLinks, auth.Role_ROLE_READER, time.Unix(1000, 0)); err != nil {
 		t.Error(err)
 	}
-	if err := c.may(listLinks, reader, time.Unix(1001, 0)); status.Code(err) != codes.Unauthenticated {
+	if err := c.may(listLinks, auth.Role_ROLE_READER, time.Unix(1001, 0)); status.Code(err) != codes.Unauthenticated {
 		t.Error(err)
 	}
 }

@@ -8,34 +8,14 @@ import (
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
-
-// role is what a client's certificate carries as its organisation.
-type role string
-
-const (
-	anyone   role = "anyone" // of a method only
-	reader   role = "reader"
-	operator role = "operator"
-	admin    role = "admin"
-)
-
-// ranks lists the roles: a later one may do all that an earlier one may.
-var ranks = []role{anyone, reader, operator, admin}
-
-// rank is a role's place in ranks.
-var rank = func() map[role]int {
-	m := map[role]int{}
-	for i, r := range ranks {
-		m[r] = i
-	}
-	return m
-}()
 
 // route is one method and where it goes; conn is nil for those of the gateway itself.
 type route struct {
 	method ipc.Method
-	role   role
+	role   auth.Role
 	conn   ipc.Conn
 }
 
@@ -43,12 +23,12 @@ type route struct {
 type table map[string]*route
 
 // own are the gateway's own methods.
-var own = map[string]role{
-	"/grpc.health.v1.Health/Check":                                   anyone,
-	"/grpc.health.v1.Health/List":                                    anyone,
-	"/grpc.health.v1.Health/Watch":                                   anyone,
-	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      reader,
-	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": reader,
+var own = map[string]auth.Role{
+	"/grpc.health.v1.Health/Check":                                   auth.Role_ROLE_ANYONE,
+	"/grpc.health.v1.Health/List":                                    auth.Role_ROLE_ANYONE,
+	"/grpc.health.v1.Health/Watch":                                   auth.Role_ROLE_ANYONE,
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      auth.Role_ROLE_READER,
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": auth.Role_ROLE_READER,
 }
 
 func readTable(path string, connect func(service string) ipc.Conn) (table, error) {
@@ -69,7 +49,8 @@ func newTable(routes abi.Routes, connect func(service string) ipc.Conn) (table, 
 	conns := map[string]ipc.Conn{}
 	for _, r := range routes.Routes {
 		service, method, ok := strings.Cut(strings.TrimPrefix(r.Path, "/"), "/")
-		if _, known := rank[role(r.Role)]; !ok || !known {
+		role, known := words.Parse[auth.Role](r.Role)
+		if !ok || !known {
 			return nil, fmt.Errorf("route %s: role %q or path cannot be", r.Path, r.Role)
 		}
 		if conns[r.Service] == nil {
@@ -77,7 +58,7 @@ func newTable(routes abi.Routes, connect func(service string) ipc.Conn) (table, 
 		}
 		t[r.Path] = &route{
 			method: ipc.Method{Service: service, Name: method, Idempotent: r.Idempotent, ClientStream: r.ClientStream, ServerStream: r.ServerStream},
-			role:   role(r.Role),
+			role:   role,
 			conn:   conns[r.Service],
 		}
 	}

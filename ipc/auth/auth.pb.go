@@ -13,6 +13,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
 	reflect "reflect"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -23,13 +24,70 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Role is what a client may do: each may do what those before it may. A client
+// certificate carries the word for it (reader) as its organization.
+type Role int32
+
+const (
+	Role_ROLE_UNSPECIFIED Role = 0 // of a method: it cannot be called from outside; of a client: it has no rights
+	Role_ROLE_ANYONE      Role = 1 // of methods alone: no certificate is needed
+	Role_ROLE_READER      Role = 2
+	Role_ROLE_OPERATOR    Role = 3
+	Role_ROLE_ADMIN       Role = 4
+)
+
+// Enum value maps for Role.
+var (
+	Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_ANYONE",
+		2: "ROLE_READER",
+		3: "ROLE_OPERATOR",
+		4: "ROLE_ADMIN",
+	}
+	Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_ANYONE":      1,
+		"ROLE_READER":      2,
+		"ROLE_OPERATOR":    3,
+		"ROLE_ADMIN":       4,
+	}
+)
+
+func (x Role) Enum() *Role {
+	p := new(Role)
+	*p = x
+	return p
+}
+
+func (x Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_auth_auth_proto_enumTypes[0].Descriptor()
+}
+
+func (Role) Type() protoreflect.EnumType {
+	return &file_ipc_auth_auth_proto_enumTypes[0]
+}
+
+func (x Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Role.Descriptor instead.
+func (Role) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_auth_auth_proto_rawDescGZIP(), []int{0}
+}
+
 var file_ipc_auth_auth_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
-		ExtensionType: (*string)(nil),
+		ExtensionType: (*Role)(nil),
 		Field:         74001,
 		Name:          "dactyl.auth.v1.role",
-		Tag:           "bytes,74001,opt,name=role",
+		Tag:           "varint,74001,opt,name=role,enum=dactyl.auth.v1.Role",
 		Filename:      "ipc/auth/auth.proto",
 	},
 	{
@@ -44,12 +102,11 @@ var file_ipc_auth_auth_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// role is the least role a client certificate must carry for the gateway to
-	// pass the call on: reader < operator < admin. "anyone" needs no certificate
-	// (the method checks a proof of its own). Without it the method cannot be
-	// reached from outside at all.
+	// role is the least role that a client certificate must carry for the gateway to
+	// pass the call on. A method of ROLE_ANYONE checks a proof itself. Without a role
+	// the method cannot be reached from outside.
 	//
-	// optional string role = 74001;
+	// optional dactyl.auth.v1.Role role = 74001;
 	E_Role = &file_ipc_auth_auth_proto_extTypes[0]
 )
 
@@ -66,20 +123,42 @@ var File_ipc_auth_auth_proto protoreflect.FileDescriptor
 
 const file_ipc_auth_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x13ipc/auth/auth.proto\x12\x0edactyl.auth.v1\x1a google/protobuf/descriptor.proto:4\n" +
-	"\x04role\x12\x1e.google.protobuf.MethodOptions\x18\x91\xc2\x04 \x01(\tR\x04role:5\n" +
+	"\x13ipc/auth/auth.proto\x12\x0edactyl.auth.v1\x1a google/protobuf/descriptor.proto*a\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vROLE_ANYONE\x10\x01\x12\x0f\n" +
+	"\vROLE_READER\x10\x02\x12\x11\n" +
+	"\rROLE_OPERATOR\x10\x03\x12\x0e\n" +
+	"\n" +
+	"ROLE_ADMIN\x10\x04:J\n" +
+	"\x04role\x12\x1e.google.protobuf.MethodOptions\x18\x91\xc2\x04 \x01(\x0e2\x14.dactyl.auth.v1.RoleR\x04role:5\n" +
 	"\x04only\x12\x1f.google.protobuf.ServiceOptions\x18\x92\xc2\x04 \x01(\tR\x04onlyB&Z$github.com/dactyl-os/dactyl/ipc/authb\x06proto3"
 
+var (
+	file_ipc_auth_auth_proto_rawDescOnce sync.Once
+	file_ipc_auth_auth_proto_rawDescData []byte
+)
+
+func file_ipc_auth_auth_proto_rawDescGZIP() []byte {
+	file_ipc_auth_auth_proto_rawDescOnce.Do(func() {
+		file_ipc_auth_auth_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_ipc_auth_auth_proto_rawDesc), len(file_ipc_auth_auth_proto_rawDesc)))
+	})
+	return file_ipc_auth_auth_proto_rawDescData
+}
+
+var file_ipc_auth_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_ipc_auth_auth_proto_goTypes = []any{
-	(*descriptorpb.MethodOptions)(nil),  // 0: google.protobuf.MethodOptions
-	(*descriptorpb.ServiceOptions)(nil), // 1: google.protobuf.ServiceOptions
+	(Role)(0),                           // 0: dactyl.auth.v1.Role
+	(*descriptorpb.MethodOptions)(nil),  // 1: google.protobuf.MethodOptions
+	(*descriptorpb.ServiceOptions)(nil), // 2: google.protobuf.ServiceOptions
 }
 var file_ipc_auth_auth_proto_depIdxs = []int32{
-	0, // 0: dactyl.auth.v1.role:extendee -> google.protobuf.MethodOptions
-	1, // 1: dactyl.auth.v1.only:extendee -> google.protobuf.ServiceOptions
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
+	1, // 0: dactyl.auth.v1.role:extendee -> google.protobuf.MethodOptions
+	2, // 1: dactyl.auth.v1.only:extendee -> google.protobuf.ServiceOptions
+	0, // 2: dactyl.auth.v1.role:type_name -> dactyl.auth.v1.Role
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	2, // [2:3] is the sub-list for extension type_name
 	0, // [0:2] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
@@ -94,13 +173,14 @@ func file_ipc_auth_auth_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_auth_auth_proto_rawDesc), len(file_ipc_auth_auth_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   0,
 			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_ipc_auth_auth_proto_goTypes,
 		DependencyIndexes: file_ipc_auth_auth_proto_depIdxs,
+		EnumInfos:         file_ipc_auth_auth_proto_enumTypes,
 		ExtensionInfos:    file_ipc_auth_auth_proto_extTypes,
 	}.Build()
 	File_ipc_auth_auth_proto = out.File

@@ -752,9 +752,9 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amirrors\x18\x02 \x03(\tR\amirrors\x12\x0e\n" +
 	"\x02ca\x18\x03 \x01(\tR\x02ca\x12\x12\n" +
-	"\x04http\x18\x04 \x01(\bR\x04http2\xe6\x02\n" +
-	"\x06Config\x12c\n" +
-	"\tGetConfig\x12\".dactyl.config.v1.GetConfigRequest\x1a#.dactyl.config.v1.GetConfigResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12Q\n" +
+	"\x04http\x18\x04 \x01(\bR\x04http2\xe0\x02\n" +
+	"\x06Config\x12]\n" +
+	"\tGetConfig\x12\".dactyl.config.v1.GetConfigRequest\x1a#.dactyl.config.v1.GetConfigResponse\"\a\x88\x91$\x02\x90\x02\x01\x12Q\n" +
 	"\n" +
 	"GetNetwork\x12#.dactyl.config.v1.GetNetworkRequest\x1a\x19.dactyl.config.v1.Network\"\x03\x90\x02\x01\x12H\n" +
 	"\aGetTime\x12 .dactyl.config.v1.GetTimeRequest\x1a\x16.dactyl.config.v1.Time\"\x03\x90\x02\x01\x12Z\n" +

@@ -231,10 +231,10 @@ const file_ipc_dev_dev_proto_rawDesc = "" +
 	"\x14RestoreDaemonRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\")\n" +
 	"\x15RestoreDaemonResponse\x12\x10\n" +
-	"\x03pid\x18\x01 \x01(\x05R\x03pid2\xe1\x01\n" +
-	"\x03Dev\x12g\n" +
-	"\rReplaceDaemon\x12#.dactyl.dev.v1.ReplaceDaemonRequest\x1a$.dactyl.dev.v1.ReplaceDaemonResponse\"\t\x8a\x91$\x05admin(\x01\x12h\n" +
-	"\rRestoreDaemon\x12#.dactyl.dev.v1.RestoreDaemonRequest\x1a$.dactyl.dev.v1.RestoreDaemonResponse\"\f\x8a\x91$\x05admin\x90\x02\x02\x1a\a\x92\x91$\x03devB%Z#github.com/dactyl-os/dactyl/ipc/devb\x06proto3"
+	"\x03pid\x18\x01 \x01(\x05R\x03pid2\xd7\x01\n" +
+	"\x03Dev\x12b\n" +
+	"\rReplaceDaemon\x12#.dactyl.dev.v1.ReplaceDaemonRequest\x1a$.dactyl.dev.v1.ReplaceDaemonResponse\"\x04\x88\x91$\x04(\x01\x12c\n" +
+	"\rRestoreDaemon\x12#.dactyl.dev.v1.RestoreDaemonRequest\x1a$.dactyl.dev.v1.RestoreDaemonResponse\"\a\x88\x91$\x04\x90\x02\x02\x1a\a\x92\x91$\x03devB%Z#github.com/dactyl-os/dactyl/ipc/devb\x06proto3"
 
 var (
 	file_ipc_dev_dev_proto_rawDescOnce sync.Once

@@ -335,10 +335,10 @@ const file_ipc_etcd_etcd_proto_rawDesc = "" +
 	"\fSnapshotPart\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1d\n" +
 	"\n" +
-	"left_bytes\x18\x02 \x01(\x03R\tleftBytes2\xb7\x01\n" +
-	"\x04Etcd\x12T\n" +
-	"\tGetStatus\x12 .dactyl.etcd.v1.GetStatusRequest\x1a\x16.dactyl.etcd.v1.Status\"\r\x8a\x91$\x06reader\x90\x02\x01\x12Y\n" +
-	"\bSnapshot\x12\x1f.dactyl.etcd.v1.SnapshotRequest\x1a\x1c.dactyl.etcd.v1.SnapshotPart\"\f\x8a\x91$\x05admin\x90\x02\x010\x01B&Z$github.com/dactyl-os/dactyl/ipc/etcdb\x06proto3"
+	"left_bytes\x18\x02 \x01(\x03R\tleftBytes2\xac\x01\n" +
+	"\x04Etcd\x12N\n" +
+	"\tGetStatus\x12 .dactyl.etcd.v1.GetStatusRequest\x1a\x16.dactyl.etcd.v1.Status\"\a\x88\x91$\x02\x90\x02\x01\x12T\n" +
+	"\bSnapshot\x12\x1f.dactyl.etcd.v1.SnapshotRequest\x1a\x1c.dactyl.etcd.v1.SnapshotPart\"\a\x88\x91$\x04\x90\x02\x010\x01B&Z$github.com/dactyl-os/dactyl/ipc/etcdb\x06proto3"
 
 var (
 	file_ipc_etcd_etcd_proto_rawDescOnce sync.Once

@@ -610,11 +610,11 @@ const file_ipc_kube_kube_proto_rawDesc = "" +
 	"\x1cCLUSTER_STATE_NOT_CONFIGURED\x10\x01\x12\x1f\n" +
 	"\x1bCLUSTER_STATE_MISCONFIGURED\x10\x02\x12\x1b\n" +
 	"\x17CLUSTER_STATE_NOT_READY\x10\x03\x12\x17\n" +
-	"\x13CLUSTER_STATE_READY\x10\x042\xca\x02\n" +
-	"\x04Kube\x12_\n" +
-	"\tGetStatus\x12 .dactyl.kube.v1.GetStatusRequest\x1a!.dactyl.kube.v1.GetStatusResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12s\n" +
-	"\x10RestartComponent\x12'.dactyl.kube.v1.RestartComponentRequest\x1a(.dactyl.kube.v1.RestartComponentResponse\"\f\x8a\x91$\boperator\x12l\n" +
-	"\x11GetKubeconfigInfo\x12(.dactyl.kube.v1.GetKubeconfigInfoRequest\x1a\x1e.dactyl.kube.v1.KubeconfigInfo\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/kubeb\x06proto3"
+	"\x13CLUSTER_STATE_READY\x10\x042\xb6\x02\n" +
+	"\x04Kube\x12Y\n" +
+	"\tGetStatus\x12 .dactyl.kube.v1.GetStatusRequest\x1a!.dactyl.kube.v1.GetStatusResponse\"\a\x88\x91$\x02\x90\x02\x01\x12k\n" +
+	"\x10RestartComponent\x12'.dactyl.kube.v1.RestartComponentRequest\x1a(.dactyl.kube.v1.RestartComponentResponse\"\x04\x88\x91$\x03\x12f\n" +
+	"\x11GetKubeconfigInfo\x12(.dactyl.kube.v1.GetKubeconfigInfoRequest\x1a\x1e.dactyl.kube.v1.KubeconfigInfo\"\a\x88\x91$\x02\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/kubeb\x06proto3"
 
 var (
 	file_ipc_kube_kube_proto_rawDescOnce sync.Once

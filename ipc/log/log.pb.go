@@ -239,11 +239,11 @@ const file_ipc_log_log_proto_rawDesc = "" +
 	"\ftime_unix_ns\x18\x02 \x01(\x03R\n" +
 	"timeUnixNs\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
-	"\adropped\x18\x04 \x01(\x04R\adropped2\xab\x01\n" +
-	"\x03Log\x12N\n" +
-	"\aReadLog\x12\x1d.dactyl.log.v1.ReadLogRequest\x1a\x13.dactyl.log.v1.Line\"\r\x8a\x91$\x06reader\x90\x02\x010\x01\x12T\n" +
+	"\adropped\x18\x04 \x01(\x04R\adropped2\x9f\x01\n" +
+	"\x03Log\x12H\n" +
+	"\aReadLog\x12\x1d.dactyl.log.v1.ReadLogRequest\x1a\x13.dactyl.log.v1.Line\"\a\x88\x91$\x02\x90\x02\x010\x01\x12N\n" +
 	"\n" +
-	"ReadKernel\x12 .dactyl.log.v1.ReadKernelRequest\x1a\x13.dactyl.log.v1.Line\"\r\x8a\x91$\x06reader\x90\x02\x010\x01B%Z#github.com/dactyl-os/dactyl/ipc/logb\x06proto3"
+	"ReadKernel\x12 .dactyl.log.v1.ReadKernelRequest\x1a\x13.dactyl.log.v1.Line\"\a\x88\x91$\x02\x90\x02\x010\x01B%Z#github.com/dactyl-os/dactyl/ipc/logb\x06proto3"
 
 var (
 	file_ipc_log_log_proto_rawDescOnce sync.Once

@@ -1333,18 +1333,18 @@ const file_ipc_machine_machine_proto_rawDesc = "" +
 	"\x15DAEMON_STATE_STOPPING\x10\x05\x12\x18\n" +
 	"\x14DAEMON_STATE_BACKOFF\x10\x06\x12\x18\n" +
 	"\x14DAEMON_STATE_GAVE_UP\x10\a\x12\x15\n" +
-	"\x11DAEMON_STATE_DONE\x10\b2\xec\a\n" +
-	"\aMachine\x12]\n" +
+	"\x11DAEMON_STATE_DONE\x10\b2\xc2\a\n" +
+	"\aMachine\x12W\n" +
 	"\n" +
-	"GetVersion\x12$.dactyl.machine.v1.GetVersionRequest\x1a\x1a.dactyl.machine.v1.Version\"\r\x8a\x91$\x06reader\x90\x02\x01\x12k\n" +
-	"\vListDaemons\x12%.dactyl.machine.v1.ListDaemonsRequest\x1a&.dactyl.machine.v1.ListDaemonsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12W\n" +
-	"\bGetGraph\x12\".dactyl.machine.v1.GetGraphRequest\x1a\x18.dactyl.machine.v1.Graph\"\r\x8a\x91$\x06reader\x90\x02\x01\x12p\n" +
-	"\rRestartDaemon\x12'.dactyl.machine.v1.RestartDaemonRequest\x1a(.dactyl.machine.v1.RestartDaemonResponse\"\f\x8a\x91$\boperator\x12d\n" +
+	"GetVersion\x12$.dactyl.machine.v1.GetVersionRequest\x1a\x1a.dactyl.machine.v1.Version\"\a\x88\x91$\x02\x90\x02\x01\x12e\n" +
+	"\vListDaemons\x12%.dactyl.machine.v1.ListDaemonsRequest\x1a&.dactyl.machine.v1.ListDaemonsResponse\"\a\x88\x91$\x02\x90\x02\x01\x12Q\n" +
+	"\bGetGraph\x12\".dactyl.machine.v1.GetGraphRequest\x1a\x18.dactyl.machine.v1.Graph\"\a\x88\x91$\x02\x90\x02\x01\x12h\n" +
+	"\rRestartDaemon\x12'.dactyl.machine.v1.RestartDaemonRequest\x1a(.dactyl.machine.v1.RestartDaemonResponse\"\x04\x88\x91$\x03\x12d\n" +
 	"\fStartProgram\x12&.dactyl.machine.v1.StartProgramRequest\x1a'.dactyl.machine.v1.StartProgramResponse\"\x03\x90\x02\x02\x12a\n" +
 	"\vStopProgram\x12%.dactyl.machine.v1.StopProgramRequest\x1a&.dactyl.machine.v1.StopProgramResponse\"\x03\x90\x02\x02\x12X\n" +
-	"\bSetAside\x12\".dactyl.machine.v1.SetAsideRequest\x1a#.dactyl.machine.v1.SetAsideResponse\"\x03\x90\x02\x02\x12^\n" +
-	"\x06Reboot\x12 .dactyl.machine.v1.RebootRequest\x1a!.dactyl.machine.v1.RebootResponse\"\x0f\x8a\x91$\boperator\x90\x02\x02\x12d\n" +
-	"\bShutdown\x12\".dactyl.machine.v1.ShutdownRequest\x1a#.dactyl.machine.v1.ShutdownResponse\"\x0f\x8a\x91$\boperator\x90\x02\x02\x12a\n" +
+	"\bSetAside\x12\".dactyl.machine.v1.SetAsideRequest\x1a#.dactyl.machine.v1.SetAsideResponse\"\x03\x90\x02\x02\x12V\n" +
+	"\x06Reboot\x12 .dactyl.machine.v1.RebootRequest\x1a!.dactyl.machine.v1.RebootResponse\"\a\x88\x91$\x03\x90\x02\x02\x12\\\n" +
+	"\bShutdown\x12\".dactyl.machine.v1.ShutdownRequest\x1a#.dactyl.machine.v1.ShutdownResponse\"\a\x88\x91$\x03\x90\x02\x02\x12a\n" +
 	"\vSetHostname\x12%.dactyl.machine.v1.SetHostnameRequest\x1a&.dactyl.machine.v1.SetHostnameResponse\"\x03\x90\x02\x02B)Z'github.com/dactyl-os/dactyl/ipc/machineb\x06proto3"
 
 var (

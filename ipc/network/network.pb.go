@@ -744,14 +744,14 @@ const file_ipc_network_network_proto_rawDesc = "" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\"\x18\n" +
 	"\x16ListTimeServersRequest\"7\n" +
 	"\x17ListTimeServersResponse\x12\x1c\n" +
-	"\taddresses\x18\x01 \x03(\tR\taddresses2\xb9\x04\n" +
-	"\aNetwork\x12e\n" +
-	"\tListLinks\x12#.dactyl.network.v1.ListLinksRequest\x1a$.dactyl.network.v1.ListLinksResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12q\n" +
-	"\rListAddresses\x12'.dactyl.network.v1.ListAddressesRequest\x1a(.dactyl.network.v1.ListAddressesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12h\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses2\x9b\x04\n" +
+	"\aNetwork\x12_\n" +
+	"\tListLinks\x12#.dactyl.network.v1.ListLinksRequest\x1a$.dactyl.network.v1.ListLinksResponse\"\a\x88\x91$\x02\x90\x02\x01\x12k\n" +
+	"\rListAddresses\x12'.dactyl.network.v1.ListAddressesRequest\x1a(.dactyl.network.v1.ListAddressesResponse\"\a\x88\x91$\x02\x90\x02\x01\x12b\n" +
 	"\n" +
-	"ListRoutes\x12$.dactyl.network.v1.ListRoutesRequest\x1a%.dactyl.network.v1.ListRoutesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12q\n" +
-	"\rListResolvers\x12'.dactyl.network.v1.ListResolversRequest\x1a(.dactyl.network.v1.ListResolversResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12w\n" +
-	"\x0fListTimeServers\x12).dactyl.network.v1.ListTimeServersRequest\x1a*.dactyl.network.v1.ListTimeServersResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B)Z'github.com/dactyl-os/dactyl/ipc/networkb\x06proto3"
+	"ListRoutes\x12$.dactyl.network.v1.ListRoutesRequest\x1a%.dactyl.network.v1.ListRoutesResponse\"\a\x88\x91$\x02\x90\x02\x01\x12k\n" +
+	"\rListResolvers\x12'.dactyl.network.v1.ListResolversRequest\x1a(.dactyl.network.v1.ListResolversResponse\"\a\x88\x91$\x02\x90\x02\x01\x12q\n" +
+	"\x0fListTimeServers\x12).dactyl.network.v1.ListTimeServersRequest\x1a*.dactyl.network.v1.ListTimeServersResponse\"\a\x88\x91$\x02\x90\x02\x01B)Z'github.com/dactyl-os/dactyl/ipc/networkb\x06proto3"
 
 var (
 	file_ipc_network_network_proto_rawDescOnce sync.Once

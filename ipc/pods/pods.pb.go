@@ -1256,19 +1256,19 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"\vcredentials\x18\x01 \x03(\v2\".dactyl.pods.v1.RegistryCredentialR\vcredentials\"L\n" +
 	"\x12RegistryCredential\x12\x1a\n" +
 	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
-	"\busername\x18\x02 \x01(\tR\busername2\xe4\a\n" +
-	"\x04Pods\x12W\n" +
+	"\busername\x18\x02 \x01(\tR\busername2\xaf\a\n" +
+	"\x04Pods\x12Q\n" +
 	"\n" +
-	"GetRuntime\x12!.dactyl.pods.v1.GetRuntimeRequest\x1a\x17.dactyl.pods.v1.Runtime\"\r\x8a\x91$\x06reader\x90\x02\x01\x12\\\n" +
-	"\bListPods\x12\x1f.dactyl.pods.v1.ListPodsRequest\x1a .dactyl.pods.v1.ListPodsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12b\n" +
+	"GetRuntime\x12!.dactyl.pods.v1.GetRuntimeRequest\x1a\x17.dactyl.pods.v1.Runtime\"\a\x88\x91$\x02\x90\x02\x01\x12V\n" +
+	"\bListPods\x12\x1f.dactyl.pods.v1.ListPodsRequest\x1a .dactyl.pods.v1.ListPodsResponse\"\a\x88\x91$\x02\x90\x02\x01\x12\\\n" +
 	"\n" +
-	"ListImages\x12!.dactyl.pods.v1.ListImagesRequest\x1a\".dactyl.pods.v1.ListImagesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12`\n" +
-	"\tLoadImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\f\x8a\x91$\boperator(\x01\x12`\n" +
-	"\fReplaceImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\t\x8a\x91$\x05admin(\x01\x12a\n" +
-	"\vRemoveImage\x12\".dactyl.pods.v1.RemoveImageRequest\x1a#.dactyl.pods.v1.RemoveImageResponse\"\t\x8a\x91$\x05admin\x12\x82\x01\n" +
-	"\x15SetRegistryCredential\x12,.dactyl.pods.v1.SetRegistryCredentialRequest\x1a-.dactyl.pods.v1.SetRegistryCredentialResponse\"\f\x8a\x91$\x05admin\x90\x02\x02\x12\x88\x01\n" +
-	"\x18RemoveRegistryCredential\x12/.dactyl.pods.v1.RemoveRegistryCredentialRequest\x1a0.dactyl.pods.v1.RemoveRegistryCredentialResponse\"\t\x8a\x91$\x05admin\x12\x89\x01\n" +
-	"\x17ListRegistryCredentials\x12..dactyl.pods.v1.ListRegistryCredentialsRequest\x1a/.dactyl.pods.v1.ListRegistryCredentialsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/podsb\x06proto3"
+	"ListImages\x12!.dactyl.pods.v1.ListImagesRequest\x1a\".dactyl.pods.v1.ListImagesResponse\"\a\x88\x91$\x02\x90\x02\x01\x12X\n" +
+	"\tLoadImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\x04\x88\x91$\x03(\x01\x12[\n" +
+	"\fReplaceImage\x12 .dactyl.pods.v1.LoadImageRequest\x1a!.dactyl.pods.v1.LoadImageResponse\"\x04\x88\x91$\x04(\x01\x12\\\n" +
+	"\vRemoveImage\x12\".dactyl.pods.v1.RemoveImageRequest\x1a#.dactyl.pods.v1.RemoveImageResponse\"\x04\x88\x91$\x04\x12}\n" +
+	"\x15SetRegistryCredential\x12,.dactyl.pods.v1.SetRegistryCredentialRequest\x1a-.dactyl.pods.v1.SetRegistryCredentialResponse\"\a\x88\x91$\x04\x90\x02\x02\x12\x83\x01\n" +
+	"\x18RemoveRegistryCredential\x12/.dactyl.pods.v1.RemoveRegistryCredentialRequest\x1a0.dactyl.pods.v1.RemoveRegistryCredentialResponse\"\x04\x88\x91$\x04\x12\x83\x01\n" +
+	"\x17ListRegistryCredentials\x12..dactyl.pods.v1.ListRegistryCredentialsRequest\x1a/.dactyl.pods.v1.ListRegistryCredentialsResponse\"\a\x88\x91$\x02\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/podsb\x06proto3"
 
 var (
 	file_ipc_pods_pods_proto_rawDescOnce sync.Once

@@ -739,13 +739,13 @@ const file_ipc_probe_probe_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\rR\x05bytes\x12\x12\n" +
 	"\x04seed\x18\x03 \x01(\x04R\x04seed\"0\n" +
 	"\x14AbuseSocketsResponse\x12\x18\n" +
-	"\asockets\x18\x01 \x03(\tR\asockets2\xf8\x03\n" +
-	"\x05Probe\x12l\n" +
-	"\rListProcesses\x12%.dactyl.probe.v1.ListProcessesRequest\x1a&.dactyl.probe.v1.ListProcessesResponse\"\f\x8a\x91$\x05admin\x90\x02\x01\x12T\n" +
-	"\x06Signal\x12\x1e.dactyl.probe.v1.SignalRequest\x1a\x1f.dactyl.probe.v1.SignalResponse\"\t\x8a\x91$\x05admin\x12]\n" +
-	"\bReadFile\x12 .dactyl.probe.v1.ReadFileRequest\x1a!.dactyl.probe.v1.ReadFileResponse\"\f\x8a\x91$\x05admin\x90\x02\x01\x12Z\n" +
-	"\bFillDisk\x12 .dactyl.probe.v1.FillDiskRequest\x1a!.dactyl.probe.v1.FillDiskResponse\"\t\x8a\x91$\x05admin\x12f\n" +
-	"\fAbuseSockets\x12$.dactyl.probe.v1.AbuseSocketsRequest\x1a%.dactyl.probe.v1.AbuseSocketsResponse\"\t\x8a\x91$\x05admin\x1a\b\x92\x91$\x04testB'Z%github.com/dactyl-os/dactyl/ipc/probeb\x06proto3"
+	"\asockets\x18\x01 \x03(\tR\asockets2\xdf\x03\n" +
+	"\x05Probe\x12g\n" +
+	"\rListProcesses\x12%.dactyl.probe.v1.ListProcessesRequest\x1a&.dactyl.probe.v1.ListProcessesResponse\"\a\x88\x91$\x04\x90\x02\x01\x12O\n" +
+	"\x06Signal\x12\x1e.dactyl.probe.v1.SignalRequest\x1a\x1f.dactyl.probe.v1.SignalResponse\"\x04\x88\x91$\x04\x12X\n" +
+	"\bReadFile\x12 .dactyl.probe.v1.ReadFileRequest\x1a!.dactyl.probe.v1.ReadFileResponse\"\a\x88\x91$\x04\x90\x02\x01\x12U\n" +
+	"\bFillDisk\x12 .dactyl.probe.v1.FillDiskRequest\x1a!.dactyl.probe.v1.FillDiskResponse\"\x04\x88\x91$\x04\x12a\n" +
+	"\fAbuseSockets\x12$.dactyl.probe.v1.AbuseSocketsRequest\x1a%.dactyl.probe.v1.AbuseSocketsResponse\"\x04\x88\x91$\x04\x1a\b\x92\x91$\x04testB'Z%github.com/dactyl-os/dactyl/ipc/probeb\x06proto3"
 
 var (
 	file_ipc_probe_probe_proto_rawDescOnce sync.Once

@@ -604,12 +604,12 @@ const file_ipc_storage_storage_proto_rawDesc = "" +
 	"size_bytes\x18\x06 \x01(\x04R\tsizeBytes\x12\x1d\n" +
 	"\n" +
 	"used_bytes\x18\a \x01(\x04R\tusedBytes\x12\x12\n" +
-	"\x04note\x18\b \x01(\tR\x04note2\xd0\x02\n" +
-	"\aStorage\x12e\n" +
-	"\tListDisks\x12#.dactyl.storage.v1.ListDisksRequest\x1a$.dactyl.storage.v1.ListDisksResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12t\n" +
-	"\x0eListPartitions\x12(.dactyl.storage.v1.ListPartitionsRequest\x1a).dactyl.storage.v1.ListPartitionsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12h\n" +
+	"\x04note\x18\b \x01(\tR\x04note2\xbe\x02\n" +
+	"\aStorage\x12_\n" +
+	"\tListDisks\x12#.dactyl.storage.v1.ListDisksRequest\x1a$.dactyl.storage.v1.ListDisksResponse\"\a\x88\x91$\x02\x90\x02\x01\x12n\n" +
+	"\x0eListPartitions\x12(.dactyl.storage.v1.ListPartitionsRequest\x1a).dactyl.storage.v1.ListPartitionsResponse\"\a\x88\x91$\x02\x90\x02\x01\x12b\n" +
 	"\n" +
-	"ListMounts\x12$.dactyl.storage.v1.ListMountsRequest\x1a%.dactyl.storage.v1.ListMountsResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B)Z'github.com/dactyl-os/dactyl/ipc/storageb\x06proto3"
+	"ListMounts\x12$.dactyl.storage.v1.ListMountsRequest\x1a%.dactyl.storage.v1.ListMountsResponse\"\a\x88\x91$\x02\x90\x02\x01B)Z'github.com/dactyl-os/dactyl/ipc/storageb\x06proto3"
 
 var (
 	file_ipc_storage_storage_proto_rawDescOnce sync.Once

@@ -166,9 +166,9 @@ const file_ipc_time_time_proto_rawDesc = "" +
 	"\toffset_ns\x18\x04 \x01(\x03R\boffsetNs\x12)\n" +
 	"\x11last_sync_unix_ns\x18\x05 \x01(\x03R\x0elastSyncUnixNs\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x12\n" +
-	"\x04note\x18\a \x01(\tR\x04note2a\n" +
-	"\x04Time\x12Y\n" +
-	"\aGetTime\x12\x1e.dactyl.time.v1.GetTimeRequest\x1a\x1f.dactyl.time.v1.GetTimeResponse\"\r\x8a\x91$\x06reader\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/timeb\x06proto3"
+	"\x04note\x18\a \x01(\tR\x04note2[\n" +
+	"\x04Time\x12S\n" +
+	"\aGetTime\x12\x1e.dactyl.time.v1.GetTimeRequest\x1a\x1f.dactyl.time.v1.GetTimeResponse\"\a\x88\x91$\x02\x90\x02\x01B&Z$github.com/dactyl-os/dactyl/ipc/timeb\x06proto3"
 
 var (
 	file_ipc_time_time_proto_rawDescOnce sync.Once

@@ -11,7 +11,7 @@
 package trust
 
 import (
-	_ "github.com/dactyl-os/dactyl/ipc/auth"
+	auth "github.com/dactyl-os/dactyl/ipc/auth"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -121,7 +121,7 @@ type Certificate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // ca, server, client
 	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`                                           // of a client certificate; its group if it is one of Kubernetes
+	Role          auth.Role              `protobuf:"varint,3,opt,name=role,proto3,enum=dactyl.auth.v1.Role" json:"role,omitempty"`                 // of a client certificate of the OS CA
 	Serial        string                 `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"`                                       // hex
 	Fingerprint   string                 `protobuf:"bytes,5,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`                             // SHA-256 of the DER, hex
 	NotBeforeUnix int64                  `protobuf:"varint,6,opt,name=not_before_unix,json=notBeforeUnix,proto3" json:"not_before_unix,omitempty"` // seconds
@@ -133,6 +133,7 @@ type Certificate struct {
 	// the admins by whose certificates it was issued, each as it was first issued, and last
 	// its own first one. A renewal has the lineage of what it renews.
 	Lineage       []string `protobuf:"bytes,11,rep,name=lineage,proto3" json:"lineage,omitempty"`
+	Group         string   `protobuf:"bytes,12,opt,name=group,proto3" json:"group,omitempty"` // of a client certificate of another CA: its organization, which is a group in Kubernetes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -181,11 +182,11 @@ func (x *Certificate) GetSubject() string {
 	return ""
 }
 
-func (x *Certificate) GetRole() string {
+func (x *Certificate) GetRole() auth.Role {
 	if x != nil {
 		return x.Role
 	}
-	return ""
+	return auth.Role(0)
 }
 
 func (x *Certificate) GetSerial() string {
@@ -242,6 +243,13 @@ func (x *Certificate) GetLineage() []string {
 		return x.Lineage
 	}
 	return nil
+}
+
+func (x *Certificate) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
 }
 
 type ClaimRequest struct {
@@ -372,10 +380,10 @@ func (x *ClaimResponse) GetConfirm() []byte {
 
 type IssueClientRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`                // PKCS#10, DER
-	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`              // reader, operator, admin
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`              // common name, for the log
-	TtlS          int64                  `protobuf:"varint,4,opt,name=ttl_s,json=ttlS,proto3" json:"ttl_s,omitempty"` // seconds; 0 = 24 h
+	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`                             // PKCS#10, DER
+	Role          auth.Role              `protobuf:"varint,2,opt,name=role,proto3,enum=dactyl.auth.v1.Role" json:"role,omitempty"` // reader, operator or admin
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                           // common name, for the log
+	TtlS          int64                  `protobuf:"varint,4,opt,name=ttl_s,json=ttlS,proto3" json:"ttl_s,omitempty"`              // seconds; 0 = 24 h
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,11 +425,11 @@ func (x *IssueClientRequest) GetCsr() []byte {
 	return nil
 }
 
-func (x *IssueClientRequest) GetRole() string {
+func (x *IssueClientRequest) GetRole() auth.Role {
 	if x != nil {
 		return x.Role
 	}
-	return ""
+	return auth.Role(0)
 }
 
 func (x *IssueClientRequest) GetName() string {
@@ -914,11 +922,11 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\x17ListCertificatesRequest\"\x8a\x01\n" +
 	"\x18ListCertificatesResponse\x12@\n" +
 	"\fcertificates\x18\x01 \x03(\v2\x1c.dactyl.trust.v1.CertificateR\fcertificates\x12,\n" +
-	"\x12reported_time_unix\x18\x02 \x01(\x03R\x10reportedTimeUnix\"\xb3\x02\n" +
+	"\x12reported_time_unix\x18\x02 \x01(\x03R\x10reportedTimeUnix\"\xdf\x02\n" +
 	"\vCertificate\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
-	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
-	"\x04role\x18\x03 \x01(\tR\x04role\x12\x16\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12(\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x14.dactyl.auth.v1.RoleR\x04role\x12\x16\n" +
 	"\x06serial\x18\x04 \x01(\tR\x06serial\x12 \n" +
 	"\vfingerprint\x18\x05 \x01(\tR\vfingerprint\x12&\n" +
 	"\x0fnot_before_unix\x18\x06 \x01(\x03R\rnotBeforeUnix\x12$\n" +
@@ -927,7 +935,8 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\x02ca\x18\t \x01(\tR\x02ca\x12\x1a\n" +
 	"\breceiver\x18\n" +
 	" \x01(\tR\breceiver\x12\x18\n" +
-	"\alineage\x18\v \x03(\tR\alineage\"S\n" +
+	"\alineage\x18\v \x03(\tR\alineage\x12\x14\n" +
+	"\x05group\x18\f \x01(\tR\x05group\"S\n" +
 	"\fClaimRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x14\n" +
 	"\x05proof\x18\x02 \x01(\fR\x05proof\x12\x1b\n" +
@@ -935,10 +944,10 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\rClaimResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x18\n" +
-	"\aconfirm\x18\x03 \x01(\fR\aconfirm\"c\n" +
+	"\aconfirm\x18\x03 \x01(\fR\aconfirm\"y\n" +
 	"\x12IssueClientRequest\x12\x10\n" +
-	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x12\n" +
-	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\x12(\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x14.dactyl.auth.v1.RoleR\x04role\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x13\n" +
 	"\x05ttl_s\x18\x04 \x01(\x03R\x04ttlS\"U\n" +
 	"\x13IssueClientResponse\x12 \n" +
@@ -967,14 +976,14 @@ const file_ipc_trust_trust_proto_rawDesc = "" +
 	"\x11GetPairingRequest\"?\n" +
 	"\aPairing\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12 \n" +
-	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint2\xe0\x05\n" +
-	"\x05Trust\x12v\n" +
-	"\x10ListCertificates\x12(.dactyl.trust.v1.ListCertificatesRequest\x1a).dactyl.trust.v1.ListCertificatesResponse\"\r\x8a\x91$\x06reader\x90\x02\x01\x12U\n" +
-	"\x05Claim\x12\x1d.dactyl.trust.v1.ClaimRequest\x1a\x1e.dactyl.trust.v1.ClaimResponse\"\r\x8a\x91$\x06anyone\x90\x02\x02\x12c\n" +
-	"\vIssueClient\x12#.dactyl.trust.v1.IssueClientRequest\x1a$.dactyl.trust.v1.IssueClientResponse\"\t\x8a\x91$\x05admin\x12]\n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint2\xc9\x05\n" +
+	"\x05Trust\x12p\n" +
+	"\x10ListCertificates\x12(.dactyl.trust.v1.ListCertificatesRequest\x1a).dactyl.trust.v1.ListCertificatesResponse\"\a\x88\x91$\x02\x90\x02\x01\x12O\n" +
+	"\x05Claim\x12\x1d.dactyl.trust.v1.ClaimRequest\x1a\x1e.dactyl.trust.v1.ClaimResponse\"\a\x88\x91$\x01\x90\x02\x02\x12^\n" +
+	"\vIssueClient\x12#.dactyl.trust.v1.IssueClientRequest\x1a$.dactyl.trust.v1.IssueClientResponse\"\x04\x88\x91$\x04\x12]\n" +
 	"\vIssueServer\x12#.dactyl.trust.v1.IssueServerRequest\x1a$.dactyl.trust.v1.IssueServerResponse\"\x03\x90\x02\x02\x12o\n" +
-	"\x11PrepareKubernetes\x12).dactyl.trust.v1.PrepareKubernetesRequest\x1a*.dactyl.trust.v1.PrepareKubernetesResponse\"\x03\x90\x02\x02\x12\x81\x01\n" +
-	"\x15IssueKubernetesClient\x12-.dactyl.trust.v1.IssueKubernetesClientRequest\x1a..dactyl.trust.v1.IssueKubernetesClientResponse\"\t\x8a\x91$\x05admin\x12O\n" +
+	"\x11PrepareKubernetes\x12).dactyl.trust.v1.PrepareKubernetesRequest\x1a*.dactyl.trust.v1.PrepareKubernetesResponse\"\x03\x90\x02\x02\x12|\n" +
+	"\x15IssueKubernetesClient\x12-.dactyl.trust.v1.IssueKubernetesClientRequest\x1a..dactyl.trust.v1.IssueKubernetesClientResponse\"\x04\x88\x91$\x04\x12O\n" +
 	"\n" +
 	"GetPairing\x12\".dactyl.trust.v1.GetPairingRequest\x1a\x18.dactyl.trust.v1.Pairing\"\x03\x90\x02\x01B'Z%github.com/dactyl-os/dactyl/ipc/trustb\x06proto3"
 
@@ -1007,28 +1016,31 @@ var file_ipc_trust_trust_proto_goTypes = []any{
 	(*IssueKubernetesClientResponse)(nil), // 12: dactyl.trust.v1.IssueKubernetesClientResponse
 	(*GetPairingRequest)(nil),             // 13: dactyl.trust.v1.GetPairingRequest
 	(*Pairing)(nil),                       // 14: dactyl.trust.v1.Pairing
+	(auth.Role)(0),                        // 15: dactyl.auth.v1.Role
 }
 var file_ipc_trust_trust_proto_depIdxs = []int32{
 	2,  // 0: dactyl.trust.v1.ListCertificatesResponse.certificates:type_name -> dactyl.trust.v1.Certificate
-	0,  // 1: dactyl.trust.v1.Trust.ListCertificates:input_type -> dactyl.trust.v1.ListCertificatesRequest
-	3,  // 2: dactyl.trust.v1.Trust.Claim:input_type -> dactyl.trust.v1.ClaimRequest
-	5,  // 3: dactyl.trust.v1.Trust.IssueClient:input_type -> dactyl.trust.v1.IssueClientRequest
-	7,  // 4: dactyl.trust.v1.Trust.IssueServer:input_type -> dactyl.trust.v1.IssueServerRequest
-	9,  // 5: dactyl.trust.v1.Trust.PrepareKubernetes:input_type -> dactyl.trust.v1.PrepareKubernetesRequest
-	11, // 6: dactyl.trust.v1.Trust.IssueKubernetesClient:input_type -> dactyl.trust.v1.IssueKubernetesClientRequest
-	13, // 7: dactyl.trust.v1.Trust.GetPairing:input_type -> dactyl.trust.v1.GetPairingRequest
-	1,  // 8: dactyl.trust.v1.Trust.ListCertificates:output_type -> dactyl.trust.v1.ListCertificatesResponse
-	4,  // 9: dactyl.trust.v1.Trust.Claim:output_type -> dactyl.trust.v1.ClaimResponse
-	6,  // 10: dactyl.trust.v1.Trust.IssueClient:output_type -> dactyl.trust.v1.IssueClientResponse
-	8,  // 11: dactyl.trust.v1.Trust.IssueServer:output_type -> dactyl.trust.v1.IssueServerResponse
-	10, // 12: dactyl.trust.v1.Trust.PrepareKubernetes:output_type -> dactyl.trust.v1.PrepareKubernetesResponse
-	12, // 13: dactyl.trust.v1.Trust.IssueKubernetesClient:output_type -> dactyl.trust.v1.IssueKubernetesClientResponse
-	14, // 14: dactyl.trust.v1.Trust.GetPairing:output_type -> dactyl.trust.v1.Pairing
-	8,  // [8:15] is the sub-list for method output_type
-	1,  // [1:8] is the sub-list for method input_type
-	1,  // [1:1] is the sub-list for extension type_name
-	1,  // [1:1] is the sub-list for extension extendee
-	0,  // [0:1] is the sub-list for field type_name
+	15, // 1: dactyl.trust.v1.Certificate.role:type_name -> dactyl.auth.v1.Role
+	15, // 2: dactyl.trust.v1.IssueClientRequest.role:type_name -> dactyl.auth.v1.Role
+	0,  // 3: dactyl.trust.v1.Trust.ListCertificates:input_type -> dactyl.trust.v1.ListCertificatesRequest
+	3,  // 4: dactyl.trust.v1.Trust.Claim:input_type -> dactyl.trust.v1.ClaimRequest
+	5,  // 5: dactyl.trust.v1.Trust.IssueClient:input_type -> dactyl.trust.v1.IssueClientRequest
+	7,  // 6: dactyl.trust.v1.Trust.IssueServer:input_type -> dactyl.trust.v1.IssueServerRequest
+	9,  // 7: dactyl.trust.v1.Trust.PrepareKubernetes:input_type -> dactyl.trust.v1.PrepareKubernetesRequest
+	11, // 8: dactyl.trust.v1.Trust.IssueKubernetesClient:input_type -> dactyl.trust.v1.IssueKubernetesClientRequest
+	13, // 9: dactyl.trust.v1.Trust.GetPairing:input_type -> dactyl.trust.v1.GetPairingRequest
+	1,  // 10: dactyl.trust.v1.Trust.ListCertificates:output_type -> dactyl.trust.v1.ListCertificatesResponse
+	4,  // 11: dactyl.trust.v1.Trust.Claim:output_type -> dactyl.trust.v1.ClaimResponse
+	6,  // 12: dactyl.trust.v1.Trust.IssueClient:output_type -> dactyl.trust.v1.IssueClientResponse
+	8,  // 13: dactyl.trust.v1.Trust.IssueServer:output_type -> dactyl.trust.v1.IssueServerResponse
+	10, // 14: dactyl.trust.v1.Trust.PrepareKubernetes:output_type -> dactyl.trust.v1.PrepareKubernetesResponse
+	12, // 15: dactyl.trust.v1.Trust.IssueKubernetesClient:output_type -> dactyl.trust.v1.IssueKubernetesClientResponse
+	14, // 16: dactyl.trust.v1.Trust.GetPairing:output_type -> dactyl.trust.v1.Pairing
+	10, // [10:17] is the sub-list for method output_type
+	3,  // [3:10] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_ipc_trust_trust_proto_init() }

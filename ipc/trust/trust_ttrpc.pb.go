@@ -38,7 +38,7 @@ type Server interface {
 	// before the first attempt.
 	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
 	// IssueClient signs a client certificate for a CSR's key with the role given.
-	// INVALID_ARGUMENT for an unknown role, a bad CSR or a ttl beyond a year.
+	// INVALID_ARGUMENT for a role that a certificate cannot carry, a bad CSR or a ttl beyond a year.
 	IssueClient(context.Context, *IssueClientRequest) (*IssueClientResponse, error)
 	// IssueServer signs routerd's serving certificate for its CSR's key. Names
 	// are the machine's own; those in the CSR are not believed.
@@ -153,7 +153,7 @@ func (c Client) Claim(ctx context.Context, request *ClaimRequest) (*ClaimRespons
 }
 
 // IssueClient signs a client certificate for a CSR's key with the role given.
-// INVALID_ARGUMENT for an unknown role, a bad CSR or a ttl beyond a year.
+// INVALID_ARGUMENT for a role that a certificate cannot carry, a bad CSR or a ttl beyond a year.
 func (c Client) IssueClient(ctx context.Context, request *IssueClientRequest) (*IssueClientResponse, error) {
 	response := new(IssueClientResponse)
 	if err := c.conn.Invoke(ctx, methodIssueClient, request, response); err != nil {

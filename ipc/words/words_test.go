@@ -1,4 +1,4 @@
-package words
+package words_test
 
 import (
 	"slices"
@@ -8,7 +8,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	_ "github.com/dactyl-os/dactyl/ipc/kube" // registers ClusterState
 	"github.com/dactyl-os/dactyl/ipc/machine"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 func TestOf(t *testing.T) {
@@ -18,7 +20,7 @@ func TestOf(t *testing.T) {
 		machine.DaemonState_DAEMON_STATE_GAVE_UP:     "gave-up",
 		99:                                           "99", // of a later version
 	} {
-		if got := Of(value); got != want {
+		if got := words.Of(value); got != want {
 			t.Errorf("%v is %q, want %q", value, got, want)
 		}
 	}
@@ -29,19 +31,19 @@ func TestParse(t *testing.T) {
 		"gave-up": machine.DaemonState_DAEMON_STATE_GAVE_UP,
 		"up":      machine.DaemonState_DAEMON_STATE_UP,
 	} {
-		if got, ok := Parse[machine.DaemonState](text); !ok || got != want {
+		if got, ok := words.Parse[machine.DaemonState](text); !ok || got != want {
 			t.Errorf("%q is %v %v, want %v", text, got, ok, want)
 		}
 	}
 	for _, text := range []string{"", "unspecified", "UP", "gave_up", "DAEMON_STATE_UP", "2"} {
-		if got, ok := Parse[machine.DaemonState](text); ok || got != 0 {
+		if got, ok := words.Parse[machine.DaemonState](text); ok || got != 0 {
 			t.Errorf("%q is %v, want none", text, got)
 		}
 	}
 }
 
 func TestAll(t *testing.T) {
-	if got := All(machine.DaemonState(0).Descriptor()); !slices.Equal(got, []string{"down", "idle", "starting", "up", "stopping", "backoff", "gave-up", "done"}) {
+	if got := words.All(machine.DaemonState(0).Descriptor()); !slices.Equal(got, []string{"down", "idle", "starting", "up", "stopping", "backoff", "gave-up", "done"}) {
 		t.Errorf("the words are %v", got)
 	}
 }
@@ -56,20 +58,18 @@ func TestNames(t *testing.T) {
 			return true
 		}
 		seen++
-		words := map[string]bool{}
 		for i := range d.Values().Len() {
 			v := d.Values().Get(i)
-			if !strings.HasPrefix(string(v.Name()), Prefix(d)) {
-				t.Errorf("%s: the name of %s does not begin with %s", d.FullName(), v.Name(), Prefix(d))
+			if !strings.HasPrefix(string(v.Name()), words.Prefix(d)) {
+				t.Errorf("%s: the name of %s does not begin with %s", d.FullName(), v.Name(), words.Prefix(d))
 			}
-			if unspecified := string(v.Name()) == Prefix(d)+"UNSPECIFIED"; unspecified != (v.Number() == 0) {
-				t.Errorf("%s: %s has the number %d: %sUNSPECIFIED has 0, and nothing else has", d.FullName(), v.Name(), v.Number(), Prefix(d))
+			if unspecified := string(v.Name()) == words.Prefix(d)+"UNSPECIFIED"; unspecified != (v.Number() == 0) {
+				t.Errorf("%s: %s has the number %d: %sUNSPECIFIED has 0, and nothing else has", d.FullName(), v.Name(), v.Number(), words.Prefix(d))
 			}
-			if w := word(d, v); words[w] {
-				t.Errorf("%s: two values are %q", d.FullName(), w)
-			} else {
-				words[w] = true
-			}
+		}
+		all := words.All(d)
+		if slices.Sort(all); len(slices.Compact(slices.Clone(all))) != len(all) {
+			t.Errorf("%s: two values are the same word: %v", d.FullName(), all)
 		}
 		return true
 	})

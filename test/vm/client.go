@@ -19,7 +19,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/trust"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // Identity is what a client shows to a machine, and the machine it trusts.
@@ -165,12 +167,12 @@ func Authority(ctx context.Context, address string) (*x509.Certificate, error) {
 }
 
 // Issue has an admin's client issue a certificate with another role.
-func Issue(ctx context.Context, admin *Conn, authority *x509.Certificate, role string) (Identity, error) {
+func Issue(ctx context.Context, admin *Conn, authority *x509.Certificate, role auth.Role) (Identity, error) {
 	key, csr, err := NewCSR()
 	if err != nil {
 		return Identity{}, err
 	}
-	r, err := trust.NewClient(admin).IssueClient(ctx, &trust.IssueClientRequest{Csr: csr, Role: role, Name: "test-" + role})
+	r, err := trust.NewClient(admin).IssueClient(ctx, &trust.IssueClientRequest{Csr: csr, Role: role, Name: "test-" + words.Of(role)})
 	if err != nil {
 		return Identity{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/trust"
 	"github.com/dactyl-os/dactyl/ipc/words"
@@ -172,7 +173,7 @@ func (r *Running) Dial(id Identity) *Conn {
 }
 
 // As returns a connection with a certificate of the given role.
-func (r *Running) As(role string) *Conn {
+func (r *Running) As(role auth.Role) *Conn {
 	r.t.Helper()
 	id, err := Issue(Context(r.t), r.Admin, r.Identity.Authority, role)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/probe"
 	"github.com/dactyl-os/dactyl/ipc/trust"
@@ -57,7 +58,7 @@ func fill(t *testing.T, r *vm.Running, file string) {
 	if _, err := r.Trust().ListCertificates(ctx, &trust.ListCertificatesRequest{}); err != nil {
 		t.Errorf("after the disk was emptied: %v", err)
 	}
-	_ = r.As("reader") // issuing writes to STATE
+	_ = r.As(auth.Role_ROLE_READER) // issuing writes to STATE
 }
 
 func bootID(t *testing.T, r *vm.Running) string {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/pods"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
@@ -191,7 +192,7 @@ func (p person) pause() string {
 
 // readersOnlyLook: the role that may list must not load.
 func readersOnlyLook(t *testing.T, r *vm.Running) {
-	reader := pods.NewClient(r.As("reader"))
+	reader := pods.NewClient(r.As(auth.Role_ROLE_READER))
 	if _, err := reader.ListImages(vm.Context(t), &pods.ListImagesRequest{}); err != nil {
 		t.Errorf("a reader lists images: %v", err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/dactyl-os/dactyl/daemons/abi"
 	"github.com/dactyl-os/dactyl/ipc"
+	"github.com/dactyl-os/dactyl/ipc/auth"
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/test/vm"
 )
@@ -60,7 +61,7 @@ var ends = []string{"/dactyl.machine.v1.Machine/Reboot", "/dactyl.machine.v1.Mac
 
 // Scenario calls Reboot and Shutdown, too: with Config.NoReboot, the machine is off after it.
 func Scenario(t *testing.T, r *vm.Running) {
-	reader := r.As("reader")
+	reader := r.As(auth.Role_ROLE_READER)
 	nobody := r.Dial(vm.Identity{Authority: r.Identity.Authority})
 	for _, route := range routes(t, r) {
 		expect(t, "nobody", nobody, route, refusal(route, "anyone", codes.Unauthenticated, codes.FailedPrecondition))
