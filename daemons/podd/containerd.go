@@ -313,8 +313,8 @@ func (c *containerd) unpackLayer(ctx context.Context, layer descriptor, diffID, 
 	return c.label(ctx, layer.Digest, map[string]string{"containerd.io/uncompressed": diffID})
 }
 
-// unpackError tells the archive's fault from others: for a layer that is no tar,
-// containerd has no code.
+// unpackError tells the archive's fault from others. containerd has a code neither for a
+// layer that is no tar nor for a full disk: the text of ENOSPC is all that it sends.
 func unpackError(layer descriptor, err error) error {
 	s, _ := status.FromError(err)
 	switch {

@@ -20,6 +20,7 @@ import (
 	"github.com/dactyl-os/dactyl/ipc/ipctest"
 	machineapi "github.com/dactyl-os/dactyl/ipc/machine"
 	"github.com/dactyl-os/dactyl/ipc/pods"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // pid1 says whether the machine ends.
@@ -111,7 +112,7 @@ func TestPodsEndWithTheMachine(t *testing.T) {
 	}
 	var lines []string
 	for _, l := range listed.Pods {
-		lines = append(lines, fmt.Sprintf("%s/%s %s %s %s", l.Namespace, l.Name, l.State, l.Containers[0].Image, l.Containers[0].State))
+		lines = append(lines, fmt.Sprintf("%s/%s %s %s %s", l.Namespace, l.Name, words.Of(l.State), l.Containers[0].Image, words.Of(l.Containers[0].State)))
 	}
 	want := "default/deaf ready sleeper:gzip running, default/polite ready sleeper:zstd running, kube-system/cni ready sleeper:gzip running"
 	if got := strings.Join(lines, ", "); got != want {

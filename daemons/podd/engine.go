@@ -40,9 +40,9 @@ func describe(sandboxes []*cri.PodSandbox, containers []*cri.Container) []*pods.
 	}
 	var all []*pods.Pod
 	for k, s := range latest {
-		p := &pods.Pod{Namespace: k.namespace, Name: k.name, Uid: k.uid, State: "not-ready", CreatedUnixNs: s.CreatedAt}
+		p := &pods.Pod{Namespace: k.namespace, Name: k.name, Uid: k.uid, State: pods.PodState_POD_STATE_NOT_READY, CreatedUnixNs: s.CreatedAt}
 		if s.State == cri.PodSandboxState_SANDBOX_READY {
-			p.State = "ready"
+			p.State = pods.PodState_POD_STATE_READY
 		}
 		for name, c := range of[k] {
 			p.Containers = append(p.Containers, &pods.Container{
@@ -59,11 +59,11 @@ func describe(sandboxes []*cri.PodSandbox, containers []*cri.Container) []*pods.
 	return all
 }
 
-var containerStates = map[cri.ContainerState]string{
-	cri.ContainerState_CONTAINER_CREATED: "created",
-	cri.ContainerState_CONTAINER_RUNNING: "running",
-	cri.ContainerState_CONTAINER_EXITED:  "exited",
-	cri.ContainerState_CONTAINER_UNKNOWN: "unknown",
+var containerStates = map[cri.ContainerState]pods.ContainerState{
+	cri.ContainerState_CONTAINER_CREATED: pods.ContainerState_CONTAINER_STATE_CREATED,
+	cri.ContainerState_CONTAINER_RUNNING: pods.ContainerState_CONTAINER_STATE_RUNNING,
+	cri.ContainerState_CONTAINER_EXITED:  pods.ContainerState_CONTAINER_STATE_EXITED,
+	cri.ContainerState_CONTAINER_UNKNOWN: pods.ContainerState_CONTAINER_STATE_UNKNOWN,
 }
 
 // imageOf returns what a container's pod calls its image; the kubelet asks for it

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/dactyl-os/dactyl/daemons/podd/internal/cri"
+
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // TestStories reads testdata/*.txt. An empty line begins the next story. A story's
@@ -183,30 +185,30 @@ func readable(text string, files map[string]string) string {
 // pod before it, "container NAME [#ATTEMPT] STATE [grace SECONDS]".
 func runtime(lines []string) (sandboxes []*cri.PodSandbox, containers []*cri.Container, err error) {
 	for n, l := range lines {
-		words := strings.Fields(l)
+		fields := strings.Fields(l)
 		attempt := uint32(0)
-		words = slices.DeleteFunc(words, func(w string) bool {
+		fields = slices.DeleteFunc(fields, func(w string) bool {
 			n, _ := fmt.Sscanf(w, "#%d", &attempt)
 			return n == 1
 		})
 		id := fmt.Sprint(n)
-		switch words[0] {
+		switch fields[0] {
 		case "pod":
-			namespace, name, _ := strings.Cut(words[1], "/")
+			namespace, name, _ := strings.Cut(fields[1], "/")
 			s := &cri.PodSandbox{Id: id, Metadata: &cri.PodSandboxMetadata{Namespace: namespace, Name: name, Uid: name, Attempt: attempt}}
-			if len(words) > 2 {
+			if len(fields) > 2 {
 				s.State = cri.PodSandboxState_SANDBOX_NOTREADY
 			}
 			sandboxes = append(sandboxes, s)
 		case "container":
-			c := &cri.Container{Id: id, PodSandboxId: sandboxes[len(sandboxes)-1].Id, Metadata: &cri.ContainerMetadata{Name: words[1], Attempt: attempt}, Image: &cri.ImageSpec{Image: "i"}}
-			for state, text := range containerStates {
-				if text == words[2] {
+			c := &cri.Container{Id: id, PodSandboxId: sandboxes[len(sandboxes)-1].Id, Metadata: &cri.ContainerMetadata{Name: fields[1], Attempt: attempt}, Image: &cri.ImageSpec{Image: "i"}}
+			for state, ours := range containerStates {
+				if words.Of(ours) == fields[2] {
 					c.State = state
 				}
 			}
-			if len(words) > 3 {
-				c.Annotations = map[string]string{graceAnnotation: words[4]}
+			if len(fields) > 3 {
+				c.Annotations = map[string]string{graceAnnotation: fields[4]}
 			}
 			containers = append(containers, c)
 		default:
@@ -220,9 +222,9 @@ func tellPods(lines []string) (string, error) {
 	sandboxes, containers, err := runtime(lines)
 	var out strings.Builder
 	for _, p := range describe(sandboxes, containers) {
-		fmt.Fprintf(&out, "%s/%s %s, %d restarts:", p.Namespace, p.Name, p.State, p.Restarts)
+		fmt.Fprintf(&out, "%s/%s %s, %d restarts:", p.Namespace, p.Name, words.Of(p.State), p.Restarts)
 		for _, c := range p.Containers {
-			fmt.Fprintf(&out, " %s %s %d", c.Name, c.State, c.Restarts)
+			fmt.Fprintf(&out, " %s %s %d", c.Name, words.Of(c.State), c.Restarts)
 		}
 		fmt.Fprintln(&out)
 	}

@@ -28,6 +28,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type PodState int32
+
+const (
+	PodState_POD_STATE_UNSPECIFIED PodState = 0
+	PodState_POD_STATE_READY       PodState = 1
+	PodState_POD_STATE_NOT_READY   PodState = 2 // its sandbox has been stopped
+)
+
+// Enum value maps for PodState.
+var (
+	PodState_name = map[int32]string{
+		0: "POD_STATE_UNSPECIFIED",
+		1: "POD_STATE_READY",
+		2: "POD_STATE_NOT_READY",
+	}
+	PodState_value = map[string]int32{
+		"POD_STATE_UNSPECIFIED": 0,
+		"POD_STATE_READY":       1,
+		"POD_STATE_NOT_READY":   2,
+	}
+)
+
+func (x PodState) Enum() *PodState {
+	p := new(PodState)
+	*p = x
+	return p
+}
+
+func (x PodState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PodState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_pods_pods_proto_enumTypes[0].Descriptor()
+}
+
+func (PodState) Type() protoreflect.EnumType {
+	return &file_ipc_pods_pods_proto_enumTypes[0]
+}
+
+func (x PodState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PodState.Descriptor instead.
+func (PodState) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{0}
+}
+
+type ContainerState int32
+
+const (
+	ContainerState_CONTAINER_STATE_UNSPECIFIED ContainerState = 0
+	ContainerState_CONTAINER_STATE_CREATED     ContainerState = 1
+	ContainerState_CONTAINER_STATE_RUNNING     ContainerState = 2
+	ContainerState_CONTAINER_STATE_EXITED      ContainerState = 3
+	ContainerState_CONTAINER_STATE_UNKNOWN     ContainerState = 4 // containerd says so: it has lost the container
+)
+
+// Enum value maps for ContainerState.
+var (
+	ContainerState_name = map[int32]string{
+		0: "CONTAINER_STATE_UNSPECIFIED",
+		1: "CONTAINER_STATE_CREATED",
+		2: "CONTAINER_STATE_RUNNING",
+		3: "CONTAINER_STATE_EXITED",
+		4: "CONTAINER_STATE_UNKNOWN",
+	}
+	ContainerState_value = map[string]int32{
+		"CONTAINER_STATE_UNSPECIFIED": 0,
+		"CONTAINER_STATE_CREATED":     1,
+		"CONTAINER_STATE_RUNNING":     2,
+		"CONTAINER_STATE_EXITED":      3,
+		"CONTAINER_STATE_UNKNOWN":     4,
+	}
+)
+
+func (x ContainerState) Enum() *ContainerState {
+	p := new(ContainerState)
+	*p = x
+	return p
+}
+
+func (x ContainerState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ContainerState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_pods_pods_proto_enumTypes[1].Descriptor()
+}
+
+func (ContainerState) Type() protoreflect.EnumType {
+	return &file_ipc_pods_pods_proto_enumTypes[1]
+}
+
+func (x ContainerState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ContainerState.Descriptor instead.
+func (ContainerState) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_pods_pods_proto_rawDescGZIP(), []int{1}
+}
+
 type GetRuntimeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -232,8 +336,8 @@ type Pod struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Uid           string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`     // Kubernetes'
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // ready, or not-ready: its sandbox has been stopped
+	Uid           string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"` // Kubernetes'
+	State         PodState               `protobuf:"varint,4,opt,name=state,proto3,enum=dactyl.pods.v1.PodState" json:"state,omitempty"`
 	CreatedUnixNs int64                  `protobuf:"varint,5,opt,name=created_unix_ns,json=createdUnixNs,proto3" json:"created_unix_ns,omitempty"`
 	Containers    []*Container           `protobuf:"bytes,6,rep,name=containers,proto3" json:"containers,omitempty"` // by name, the latest attempt of each
 	Restarts      uint32                 `protobuf:"varint,7,opt,name=restarts,proto3" json:"restarts,omitempty"`    // of all its containers
@@ -292,11 +396,11 @@ func (x *Pod) GetUid() string {
 	return ""
 }
 
-func (x *Pod) GetState() string {
+func (x *Pod) GetState() PodState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return PodState_POD_STATE_UNSPECIFIED
 }
 
 func (x *Pod) GetCreatedUnixNs() int64 {
@@ -324,7 +428,7 @@ type Container struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Image         string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"` // as the pod's specification names it
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // created, running, exited, unknown
+	State         ContainerState         `protobuf:"varint,3,opt,name=state,proto3,enum=dactyl.pods.v1.ContainerState" json:"state,omitempty"`
 	Restarts      uint32                 `protobuf:"varint,4,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	CreatedUnixNs int64                  `protobuf:"varint,5,opt,name=created_unix_ns,json=createdUnixNs,proto3" json:"created_unix_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -375,11 +479,11 @@ func (x *Container) GetImage() string {
 	return ""
 }
 
-func (x *Container) GetState() string {
+func (x *Container) GetState() ContainerState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return ContainerState_CONTAINER_STATE_UNSPECIFIED
 }
 
 func (x *Container) GetRestarts() uint32 {
@@ -1195,21 +1299,21 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"\x0fnetwork_message\x18\x06 \x01(\tR\x0enetworkMessage\"\x11\n" +
 	"\x0fListPodsRequest\";\n" +
 	"\x10ListPodsResponse\x12'\n" +
-	"\x04pods\x18\x01 \x03(\v2\x13.dactyl.pods.v1.PodR\x04pods\"\xde\x01\n" +
+	"\x04pods\x18\x01 \x03(\v2\x13.dactyl.pods.v1.PodR\x04pods\"\xf8\x01\n" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\x12&\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12.\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x18.dactyl.pods.v1.PodStateR\x05state\x12&\n" +
 	"\x0fcreated_unix_ns\x18\x05 \x01(\x03R\rcreatedUnixNs\x129\n" +
 	"\n" +
 	"containers\x18\x06 \x03(\v2\x19.dactyl.pods.v1.ContainerR\n" +
 	"containers\x12\x1a\n" +
-	"\brestarts\x18\a \x01(\rR\brestarts\"\x8f\x01\n" +
+	"\brestarts\x18\a \x01(\rR\brestarts\"\xaf\x01\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05image\x18\x02 \x01(\tR\x05image\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1a\n" +
+	"\x05image\x18\x02 \x01(\tR\x05image\x124\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1e.dactyl.pods.v1.ContainerStateR\x05state\x12\x1a\n" +
 	"\brestarts\x18\x04 \x01(\rR\brestarts\x12&\n" +
 	"\x0fcreated_unix_ns\x18\x05 \x01(\x03R\rcreatedUnixNs\"\x13\n" +
 	"\x11ListImagesRequest\"k\n" +
@@ -1256,7 +1360,17 @@ const file_ipc_pods_pods_proto_rawDesc = "" +
 	"\vcredentials\x18\x01 \x03(\v2\".dactyl.pods.v1.RegistryCredentialR\vcredentials\"L\n" +
 	"\x12RegistryCredential\x12\x1a\n" +
 	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
-	"\busername\x18\x02 \x01(\tR\busername2\xaf\a\n" +
+	"\busername\x18\x02 \x01(\tR\busername*S\n" +
+	"\bPodState\x12\x19\n" +
+	"\x15POD_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fPOD_STATE_READY\x10\x01\x12\x17\n" +
+	"\x13POD_STATE_NOT_READY\x10\x02*\xa4\x01\n" +
+	"\x0eContainerState\x12\x1f\n" +
+	"\x1bCONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17CONTAINER_STATE_CREATED\x10\x01\x12\x1b\n" +
+	"\x17CONTAINER_STATE_RUNNING\x10\x02\x12\x1a\n" +
+	"\x16CONTAINER_STATE_EXITED\x10\x03\x12\x1b\n" +
+	"\x17CONTAINER_STATE_UNKNOWN\x10\x042\xaf\a\n" +
 	"\x04Pods\x12Q\n" +
 	"\n" +
 	"GetRuntime\x12!.dactyl.pods.v1.GetRuntimeRequest\x1a\x17.dactyl.pods.v1.Runtime\"\a\x88\x91$\x02\x90\x02\x01\x12V\n" +
@@ -1282,61 +1396,66 @@ func file_ipc_pods_pods_proto_rawDescGZIP() []byte {
 	return file_ipc_pods_pods_proto_rawDescData
 }
 
+var file_ipc_pods_pods_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_ipc_pods_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ipc_pods_pods_proto_goTypes = []any{
-	(*GetRuntimeRequest)(nil),                // 0: dactyl.pods.v1.GetRuntimeRequest
-	(*Runtime)(nil),                          // 1: dactyl.pods.v1.Runtime
-	(*ListPodsRequest)(nil),                  // 2: dactyl.pods.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),                 // 3: dactyl.pods.v1.ListPodsResponse
-	(*Pod)(nil),                              // 4: dactyl.pods.v1.Pod
-	(*Container)(nil),                        // 5: dactyl.pods.v1.Container
-	(*ListImagesRequest)(nil),                // 6: dactyl.pods.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),               // 7: dactyl.pods.v1.ListImagesResponse
-	(*Image)(nil),                            // 8: dactyl.pods.v1.Image
-	(*LoadImageRequest)(nil),                 // 9: dactyl.pods.v1.LoadImageRequest
-	(*LoadImageHeader)(nil),                  // 10: dactyl.pods.v1.LoadImageHeader
-	(*LoadImageResponse)(nil),                // 11: dactyl.pods.v1.LoadImageResponse
-	(*LoadedImage)(nil),                      // 12: dactyl.pods.v1.LoadedImage
-	(*RemoveImageRequest)(nil),               // 13: dactyl.pods.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil),              // 14: dactyl.pods.v1.RemoveImageResponse
-	(*SetRegistryCredentialRequest)(nil),     // 15: dactyl.pods.v1.SetRegistryCredentialRequest
-	(*SetRegistryCredentialResponse)(nil),    // 16: dactyl.pods.v1.SetRegistryCredentialResponse
-	(*RemoveRegistryCredentialRequest)(nil),  // 17: dactyl.pods.v1.RemoveRegistryCredentialRequest
-	(*RemoveRegistryCredentialResponse)(nil), // 18: dactyl.pods.v1.RemoveRegistryCredentialResponse
-	(*ListRegistryCredentialsRequest)(nil),   // 19: dactyl.pods.v1.ListRegistryCredentialsRequest
-	(*ListRegistryCredentialsResponse)(nil),  // 20: dactyl.pods.v1.ListRegistryCredentialsResponse
-	(*RegistryCredential)(nil),               // 21: dactyl.pods.v1.RegistryCredential
+	(PodState)(0),                            // 0: dactyl.pods.v1.PodState
+	(ContainerState)(0),                      // 1: dactyl.pods.v1.ContainerState
+	(*GetRuntimeRequest)(nil),                // 2: dactyl.pods.v1.GetRuntimeRequest
+	(*Runtime)(nil),                          // 3: dactyl.pods.v1.Runtime
+	(*ListPodsRequest)(nil),                  // 4: dactyl.pods.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),                 // 5: dactyl.pods.v1.ListPodsResponse
+	(*Pod)(nil),                              // 6: dactyl.pods.v1.Pod
+	(*Container)(nil),                        // 7: dactyl.pods.v1.Container
+	(*ListImagesRequest)(nil),                // 8: dactyl.pods.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),               // 9: dactyl.pods.v1.ListImagesResponse
+	(*Image)(nil),                            // 10: dactyl.pods.v1.Image
+	(*LoadImageRequest)(nil),                 // 11: dactyl.pods.v1.LoadImageRequest
+	(*LoadImageHeader)(nil),                  // 12: dactyl.pods.v1.LoadImageHeader
+	(*LoadImageResponse)(nil),                // 13: dactyl.pods.v1.LoadImageResponse
+	(*LoadedImage)(nil),                      // 14: dactyl.pods.v1.LoadedImage
+	(*RemoveImageRequest)(nil),               // 15: dactyl.pods.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),              // 16: dactyl.pods.v1.RemoveImageResponse
+	(*SetRegistryCredentialRequest)(nil),     // 17: dactyl.pods.v1.SetRegistryCredentialRequest
+	(*SetRegistryCredentialResponse)(nil),    // 18: dactyl.pods.v1.SetRegistryCredentialResponse
+	(*RemoveRegistryCredentialRequest)(nil),  // 19: dactyl.pods.v1.RemoveRegistryCredentialRequest
+	(*RemoveRegistryCredentialResponse)(nil), // 20: dactyl.pods.v1.RemoveRegistryCredentialResponse
+	(*ListRegistryCredentialsRequest)(nil),   // 21: dactyl.pods.v1.ListRegistryCredentialsRequest
+	(*ListRegistryCredentialsResponse)(nil),  // 22: dactyl.pods.v1.ListRegistryCredentialsResponse
+	(*RegistryCredential)(nil),               // 23: dactyl.pods.v1.RegistryCredential
 }
 var file_ipc_pods_pods_proto_depIdxs = []int32{
-	4,  // 0: dactyl.pods.v1.ListPodsResponse.pods:type_name -> dactyl.pods.v1.Pod
-	5,  // 1: dactyl.pods.v1.Pod.containers:type_name -> dactyl.pods.v1.Container
-	8,  // 2: dactyl.pods.v1.ListImagesResponse.images:type_name -> dactyl.pods.v1.Image
-	10, // 3: dactyl.pods.v1.LoadImageRequest.header:type_name -> dactyl.pods.v1.LoadImageHeader
-	12, // 4: dactyl.pods.v1.LoadImageResponse.images:type_name -> dactyl.pods.v1.LoadedImage
-	21, // 5: dactyl.pods.v1.ListRegistryCredentialsResponse.credentials:type_name -> dactyl.pods.v1.RegistryCredential
-	0,  // 6: dactyl.pods.v1.Pods.GetRuntime:input_type -> dactyl.pods.v1.GetRuntimeRequest
-	2,  // 7: dactyl.pods.v1.Pods.ListPods:input_type -> dactyl.pods.v1.ListPodsRequest
-	6,  // 8: dactyl.pods.v1.Pods.ListImages:input_type -> dactyl.pods.v1.ListImagesRequest
-	9,  // 9: dactyl.pods.v1.Pods.LoadImage:input_type -> dactyl.pods.v1.LoadImageRequest
-	9,  // 10: dactyl.pods.v1.Pods.ReplaceImage:input_type -> dactyl.pods.v1.LoadImageRequest
-	13, // 11: dactyl.pods.v1.Pods.RemoveImage:input_type -> dactyl.pods.v1.RemoveImageRequest
-	15, // 12: dactyl.pods.v1.Pods.SetRegistryCredential:input_type -> dactyl.pods.v1.SetRegistryCredentialRequest
-	17, // 13: dactyl.pods.v1.Pods.RemoveRegistryCredential:input_type -> dactyl.pods.v1.RemoveRegistryCredentialRequest
-	19, // 14: dactyl.pods.v1.Pods.ListRegistryCredentials:input_type -> dactyl.pods.v1.ListRegistryCredentialsRequest
-	1,  // 15: dactyl.pods.v1.Pods.GetRuntime:output_type -> dactyl.pods.v1.Runtime
-	3,  // 16: dactyl.pods.v1.Pods.ListPods:output_type -> dactyl.pods.v1.ListPodsResponse
-	7,  // 17: dactyl.pods.v1.Pods.ListImages:output_type -> dactyl.pods.v1.ListImagesResponse
-	11, // 18: dactyl.pods.v1.Pods.LoadImage:output_type -> dactyl.pods.v1.LoadImageResponse
-	11, // 19: dactyl.pods.v1.Pods.ReplaceImage:output_type -> dactyl.pods.v1.LoadImageResponse
-	14, // 20: dactyl.pods.v1.Pods.RemoveImage:output_type -> dactyl.pods.v1.RemoveImageResponse
-	16, // 21: dactyl.pods.v1.Pods.SetRegistryCredential:output_type -> dactyl.pods.v1.SetRegistryCredentialResponse
-	18, // 22: dactyl.pods.v1.Pods.RemoveRegistryCredential:output_type -> dactyl.pods.v1.RemoveRegistryCredentialResponse
-	20, // 23: dactyl.pods.v1.Pods.ListRegistryCredentials:output_type -> dactyl.pods.v1.ListRegistryCredentialsResponse
-	15, // [15:24] is the sub-list for method output_type
-	6,  // [6:15] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	6,  // 0: dactyl.pods.v1.ListPodsResponse.pods:type_name -> dactyl.pods.v1.Pod
+	0,  // 1: dactyl.pods.v1.Pod.state:type_name -> dactyl.pods.v1.PodState
+	7,  // 2: dactyl.pods.v1.Pod.containers:type_name -> dactyl.pods.v1.Container
+	1,  // 3: dactyl.pods.v1.Container.state:type_name -> dactyl.pods.v1.ContainerState
+	10, // 4: dactyl.pods.v1.ListImagesResponse.images:type_name -> dactyl.pods.v1.Image
+	12, // 5: dactyl.pods.v1.LoadImageRequest.header:type_name -> dactyl.pods.v1.LoadImageHeader
+	14, // 6: dactyl.pods.v1.LoadImageResponse.images:type_name -> dactyl.pods.v1.LoadedImage
+	23, // 7: dactyl.pods.v1.ListRegistryCredentialsResponse.credentials:type_name -> dactyl.pods.v1.RegistryCredential
+	2,  // 8: dactyl.pods.v1.Pods.GetRuntime:input_type -> dactyl.pods.v1.GetRuntimeRequest
+	4,  // 9: dactyl.pods.v1.Pods.ListPods:input_type -> dactyl.pods.v1.ListPodsRequest
+	8,  // 10: dactyl.pods.v1.Pods.ListImages:input_type -> dactyl.pods.v1.ListImagesRequest
+	11, // 11: dactyl.pods.v1.Pods.LoadImage:input_type -> dactyl.pods.v1.LoadImageRequest
+	11, // 12: dactyl.pods.v1.Pods.ReplaceImage:input_type -> dactyl.pods.v1.LoadImageRequest
+	15, // 13: dactyl.pods.v1.Pods.RemoveImage:input_type -> dactyl.pods.v1.RemoveImageRequest
+	17, // 14: dactyl.pods.v1.Pods.SetRegistryCredential:input_type -> dactyl.pods.v1.SetRegistryCredentialRequest
+	19, // 15: dactyl.pods.v1.Pods.RemoveRegistryCredential:input_type -> dactyl.pods.v1.RemoveRegistryCredentialRequest
+	21, // 16: dactyl.pods.v1.Pods.ListRegistryCredentials:input_type -> dactyl.pods.v1.ListRegistryCredentialsRequest
+	3,  // 17: dactyl.pods.v1.Pods.GetRuntime:output_type -> dactyl.pods.v1.Runtime
+	5,  // 18: dactyl.pods.v1.Pods.ListPods:output_type -> dactyl.pods.v1.ListPodsResponse
+	9,  // 19: dactyl.pods.v1.Pods.ListImages:output_type -> dactyl.pods.v1.ListImagesResponse
+	13, // 20: dactyl.pods.v1.Pods.LoadImage:output_type -> dactyl.pods.v1.LoadImageResponse
+	13, // 21: dactyl.pods.v1.Pods.ReplaceImage:output_type -> dactyl.pods.v1.LoadImageResponse
+	16, // 22: dactyl.pods.v1.Pods.RemoveImage:output_type -> dactyl.pods.v1.RemoveImageResponse
+	18, // 23: dactyl.pods.v1.Pods.SetRegistryCredential:output_type -> dactyl.pods.v1.SetRegistryCredentialResponse
+	20, // 24: dactyl.pods.v1.Pods.RemoveRegistryCredential:output_type -> dactyl.pods.v1.RemoveRegistryCredentialResponse
+	22, // 25: dactyl.pods.v1.Pods.ListRegistryCredentials:output_type -> dactyl.pods.v1.ListRegistryCredentialsResponse
+	17, // [17:26] is the sub-list for method output_type
+	8,  // [8:17] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_ipc_pods_pods_proto_init() }
@@ -1349,13 +1468,14 @@ func file_ipc_pods_pods_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_pods_pods_proto_rawDesc), len(file_ipc_pods_pods_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      2,
 			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_ipc_pods_pods_proto_goTypes,
 		DependencyIndexes: file_ipc_pods_pods_proto_depIdxs,
+		EnumInfos:         file_ipc_pods_pods_proto_enumTypes,
 		MessageInfos:      file_ipc_pods_pods_proto_msgTypes,
 	}.Build()
 	File_ipc_pods_pods_proto = out.File

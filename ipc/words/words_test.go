@@ -10,6 +10,7 @@ import (
 
 	_ "github.com/dactyl-os/dactyl/ipc/kube" // registers ClusterState
 	"github.com/dactyl-os/dactyl/ipc/machine"
+	_ "github.com/dactyl-os/dactyl/ipc/pods" // registers PodState and ContainerState
 	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
