@@ -197,7 +197,7 @@ func newWorld(t *testing.T) *world {
 		t: t, programs: map[string][]string{}, illness: map[partName]string{}, objects: map[string]bool{},
 		files:      files{gives: filepath.Join(dir, "gives"), keeps: filepath.Join(dir, "keeps"), keys: filepath.Join(dir, "keys")},
 		ca:         "-----BEGIN CERTIFICATE-----\n",
-		kubernetes: &config.Kubernetes{Configured: true, Cluster: "home", PodNetwork: "10.244.0.0/16", ServiceNetwork: "10.96.0.0/16", Role: "control-plane"},
+		kubernetes: &config.Kubernetes{Configured: true, Cluster: "home", PodNetwork: "10.244.0.0/16", ServiceNetwork: "10.96.0.0/16", Role: config.NodeRole_NODE_ROLE_CONTROL_PLANE},
 	}
 	may := map[string][]string{
 		config.Service: {"GetKubernetes"}, etcd.Service: {"GetStatus"}, machine.Service: {"GetVersion", "ListDaemons", "RestartDaemon", "StartProgram", "StopProgram"},

@@ -7,7 +7,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/dactyl-os/dactyl/ipc/config"
 	"github.com/dactyl-os/dactyl/ipc/config/extraargs"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 // kubernetes is this machine's part in a cluster.
@@ -37,7 +39,7 @@ var (
 // longest is the narrowest that either network may be.
 const longest = 24
 
-const controlPlane = "control-plane"
+var controlPlane = words.Of(config.NodeRole_NODE_ROLE_CONTROL_PLANE)
 
 // kubernetes reads the section. What it says is compared with the rest of the
 // file by apart, since the keys of a file have no order.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/dactyl-os/dactyl/ipc/config"
+	"github.com/dactyl-os/dactyl/ipc/words"
 )
 
 type server struct {
@@ -108,12 +109,13 @@ func (s *server) GetKubernetes(context.Context, *config.GetKubernetesRequest) (*
 	if k == nil {
 		return &config.Kubernetes{}, nil
 	}
+	role, _ := words.Parse[config.NodeRole](k.role) // checkRole takes no other word
 	answer := &config.Kubernetes{
 		Configured:     true,
 		Cluster:        k.cluster,
 		PodNetwork:     k.podNetwork.String(),
 		ServiceNetwork: k.serviceNetwork.String(),
-		Role:           k.role,
+		Role:           role,
 		ExtraArgs:      map[string]*config.Flags{},
 		Registries:     now.registries.message(),
 	}

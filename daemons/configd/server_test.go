@@ -144,7 +144,7 @@ func TestKubernetesIsHandedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !k.Configured || k.Cluster != "home" || k.PodNetwork != "10.244.0.0/16" || k.ServiceNetwork != "10.96.0.0/16" ||
-		k.Role != "control-plane" || k.ExtraArgs["kubelet"].GetValues()["v"] != "4" {
+		k.Role != config.NodeRole_NODE_ROLE_CONTROL_PLANE || k.ExtraArgs["kubelet"].GetValues()["v"] != "4" {
 		t.Errorf("%v", k)
 	}
 	r := k.Registries

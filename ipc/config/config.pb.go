@@ -24,6 +24,53 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// NodeRole is what a machine is in its cluster.
+type NodeRole int32
+
+const (
+	NodeRole_NODE_ROLE_UNSPECIFIED   NodeRole = 0 // there is no cluster
+	NodeRole_NODE_ROLE_CONTROL_PLANE NodeRole = 1 // it is the control plane and runs pods too
+)
+
+// Enum value maps for NodeRole.
+var (
+	NodeRole_name = map[int32]string{
+		0: "NODE_ROLE_UNSPECIFIED",
+		1: "NODE_ROLE_CONTROL_PLANE",
+	}
+	NodeRole_value = map[string]int32{
+		"NODE_ROLE_UNSPECIFIED":   0,
+		"NODE_ROLE_CONTROL_PLANE": 1,
+	}
+)
+
+func (x NodeRole) Enum() *NodeRole {
+	p := new(NodeRole)
+	*p = x
+	return p
+}
+
+func (x NodeRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_config_config_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeRole) Type() protoreflect.EnumType {
+	return &file_ipc_config_config_proto_enumTypes[0]
+}
+
+func (x NodeRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeRole.Descriptor instead.
+func (NodeRole) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_config_config_proto_rawDescGZIP(), []int{0}
+}
+
 type GetConfigRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -426,11 +473,11 @@ func (*GetKubernetesRequest) Descriptor() ([]byte, []int) {
 
 type Kubernetes struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
-	Configured     bool                   `protobuf:"varint,1,opt,name=configured,proto3" json:"configured,omitempty"`                                                                                         // false: no part in a cluster; all other fields are empty
-	Cluster        string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`                                                                                                // its name: a DNS label
-	PodNetwork     string                 `protobuf:"bytes,3,opt,name=pod_network,json=podNetwork,proto3" json:"pod_network,omitempty"`                                                                        // IPv4 CIDR, /8 to /24; each node gets a /24 of it
-	ServiceNetwork string                 `protobuf:"bytes,4,opt,name=service_network,json=serviceNetwork,proto3" json:"service_network,omitempty"`                                                            // IPv4 CIDR, /12 to /24; no address of pod_network
-	Role           string                 `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`                                                                                                      // control-plane
+	Configured     bool                   `protobuf:"varint,1,opt,name=configured,proto3" json:"configured,omitempty"`                              // false: no part in a cluster; all other fields are empty
+	Cluster        string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`                                     // its name: a DNS label
+	PodNetwork     string                 `protobuf:"bytes,3,opt,name=pod_network,json=podNetwork,proto3" json:"pod_network,omitempty"`             // IPv4 CIDR, /8 to /24; each node gets a /24 of it
+	ServiceNetwork string                 `protobuf:"bytes,4,opt,name=service_network,json=serviceNetwork,proto3" json:"service_network,omitempty"` // IPv4 CIDR, /12 to /24; no address of pod_network
+	Role           NodeRole               `protobuf:"varint,5,opt,name=role,proto3,enum=dactyl.config.v1.NodeRole" json:"role,omitempty"`
 	ExtraArgs      map[string]*Flags      `protobuf:"bytes,6,rep,name=extra_args,json=extraArgs,proto3" json:"extra_args,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by component: kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet
 	Registries     *Registries            `protobuf:"bytes,7,opt,name=registries,proto3" json:"registries,omitempty"`                                                                                          // where images are pulled from
 	unknownFields  protoimpl.UnknownFields
@@ -495,11 +542,11 @@ func (x *Kubernetes) GetServiceNetwork() string {
 	return ""
 }
 
-func (x *Kubernetes) GetRole() string {
+func (x *Kubernetes) GetRole() NodeRole {
 	if x != nil {
 		return x.Role
 	}
-	return ""
+	return NodeRole_NODE_ROLE_UNSPECIFIED
 }
 
 func (x *Kubernetes) GetExtraArgs() map[string]*Flags {
@@ -719,7 +766,7 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x04Time\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\x12\x1a\n" +
 	"\bstandard\x18\x02 \x01(\bR\bstandard\"\x16\n" +
-	"\x14GetKubernetesRequest\"\x85\x03\n" +
+	"\x14GetKubernetesRequest\"\xa1\x03\n" +
 	"\n" +
 	"Kubernetes\x12\x1e\n" +
 	"\n" +
@@ -728,8 +775,8 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x1f\n" +
 	"\vpod_network\x18\x03 \x01(\tR\n" +
 	"podNetwork\x12'\n" +
-	"\x0fservice_network\x18\x04 \x01(\tR\x0eserviceNetwork\x12\x12\n" +
-	"\x04role\x18\x05 \x01(\tR\x04role\x12J\n" +
+	"\x0fservice_network\x18\x04 \x01(\tR\x0eserviceNetwork\x12.\n" +
+	"\x04role\x18\x05 \x01(\x0e2\x1a.dactyl.config.v1.NodeRoleR\x04role\x12J\n" +
 	"\n" +
 	"extra_args\x18\x06 \x03(\v2+.dactyl.config.v1.Kubernetes.ExtraArgsEntryR\textraArgs\x12<\n" +
 	"\n" +
@@ -752,7 +799,10 @@ const file_ipc_config_config_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amirrors\x18\x02 \x03(\tR\amirrors\x12\x0e\n" +
 	"\x02ca\x18\x03 \x01(\tR\x02ca\x12\x12\n" +
-	"\x04http\x18\x04 \x01(\bR\x04http2\xe0\x02\n" +
+	"\x04http\x18\x04 \x01(\bR\x04http*B\n" +
+	"\bNodeRole\x12\x19\n" +
+	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17NODE_ROLE_CONTROL_PLANE\x10\x012\xe0\x02\n" +
 	"\x06Config\x12]\n" +
 	"\tGetConfig\x12\".dactyl.config.v1.GetConfigRequest\x1a#.dactyl.config.v1.GetConfigResponse\"\a\x88\x91$\x02\x90\x02\x01\x12Q\n" +
 	"\n" +
@@ -772,43 +822,46 @@ func file_ipc_config_config_proto_rawDescGZIP() []byte {
 	return file_ipc_config_config_proto_rawDescData
 }
 
+var file_ipc_config_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_ipc_config_config_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ipc_config_config_proto_goTypes = []any{
-	(*GetConfigRequest)(nil),     // 0: dactyl.config.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),    // 1: dactyl.config.v1.GetConfigResponse
-	(*GetNetworkRequest)(nil),    // 2: dactyl.config.v1.GetNetworkRequest
-	(*Network)(nil),              // 3: dactyl.config.v1.Network
-	(*Interface)(nil),            // 4: dactyl.config.v1.Interface
-	(*GetTimeRequest)(nil),       // 5: dactyl.config.v1.GetTimeRequest
-	(*Time)(nil),                 // 6: dactyl.config.v1.Time
-	(*GetKubernetesRequest)(nil), // 7: dactyl.config.v1.GetKubernetesRequest
-	(*Kubernetes)(nil),           // 8: dactyl.config.v1.Kubernetes
-	(*Flags)(nil),                // 9: dactyl.config.v1.Flags
-	(*Registries)(nil),           // 10: dactyl.config.v1.Registries
-	(*Registry)(nil),             // 11: dactyl.config.v1.Registry
-	nil,                          // 12: dactyl.config.v1.Kubernetes.ExtraArgsEntry
-	nil,                          // 13: dactyl.config.v1.Flags.ValuesEntry
+	(NodeRole)(0),                // 0: dactyl.config.v1.NodeRole
+	(*GetConfigRequest)(nil),     // 1: dactyl.config.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),    // 2: dactyl.config.v1.GetConfigResponse
+	(*GetNetworkRequest)(nil),    // 3: dactyl.config.v1.GetNetworkRequest
+	(*Network)(nil),              // 4: dactyl.config.v1.Network
+	(*Interface)(nil),            // 5: dactyl.config.v1.Interface
+	(*GetTimeRequest)(nil),       // 6: dactyl.config.v1.GetTimeRequest
+	(*Time)(nil),                 // 7: dactyl.config.v1.Time
+	(*GetKubernetesRequest)(nil), // 8: dactyl.config.v1.GetKubernetesRequest
+	(*Kubernetes)(nil),           // 9: dactyl.config.v1.Kubernetes
+	(*Flags)(nil),                // 10: dactyl.config.v1.Flags
+	(*Registries)(nil),           // 11: dactyl.config.v1.Registries
+	(*Registry)(nil),             // 12: dactyl.config.v1.Registry
+	nil,                          // 13: dactyl.config.v1.Kubernetes.ExtraArgsEntry
+	nil,                          // 14: dactyl.config.v1.Flags.ValuesEntry
 }
 var file_ipc_config_config_proto_depIdxs = []int32{
-	4,  // 0: dactyl.config.v1.Network.interfaces:type_name -> dactyl.config.v1.Interface
-	12, // 1: dactyl.config.v1.Kubernetes.extra_args:type_name -> dactyl.config.v1.Kubernetes.ExtraArgsEntry
-	10, // 2: dactyl.config.v1.Kubernetes.registries:type_name -> dactyl.config.v1.Registries
-	13, // 3: dactyl.config.v1.Flags.values:type_name -> dactyl.config.v1.Flags.ValuesEntry
-	11, // 4: dactyl.config.v1.Registries.hosts:type_name -> dactyl.config.v1.Registry
-	9,  // 5: dactyl.config.v1.Kubernetes.ExtraArgsEntry.value:type_name -> dactyl.config.v1.Flags
-	0,  // 6: dactyl.config.v1.Config.GetConfig:input_type -> dactyl.config.v1.GetConfigRequest
-	2,  // 7: dactyl.config.v1.Config.GetNetwork:input_type -> dactyl.config.v1.GetNetworkRequest
-	5,  // 8: dactyl.config.v1.Config.GetTime:input_type -> dactyl.config.v1.GetTimeRequest
-	7,  // 9: dactyl.config.v1.Config.GetKubernetes:input_type -> dactyl.config.v1.GetKubernetesRequest
-	1,  // 10: dactyl.config.v1.Config.GetConfig:output_type -> dactyl.config.v1.GetConfigResponse
-	3,  // 11: dactyl.config.v1.Config.GetNetwork:output_type -> dactyl.config.v1.Network
-	6,  // 12: dactyl.config.v1.Config.GetTime:output_type -> dactyl.config.v1.Time
-	8,  // 13: dactyl.config.v1.Config.GetKubernetes:output_type -> dactyl.config.v1.Kubernetes
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	5,  // 0: dactyl.config.v1.Network.interfaces:type_name -> dactyl.config.v1.Interface
+	0,  // 1: dactyl.config.v1.Kubernetes.role:type_name -> dactyl.config.v1.NodeRole
+	13, // 2: dactyl.config.v1.Kubernetes.extra_args:type_name -> dactyl.config.v1.Kubernetes.ExtraArgsEntry
+	11, // 3: dactyl.config.v1.Kubernetes.registries:type_name -> dactyl.config.v1.Registries
+	14, // 4: dactyl.config.v1.Flags.values:type_name -> dactyl.config.v1.Flags.ValuesEntry
+	12, // 5: dactyl.config.v1.Registries.hosts:type_name -> dactyl.config.v1.Registry
+	10, // 6: dactyl.config.v1.Kubernetes.ExtraArgsEntry.value:type_name -> dactyl.config.v1.Flags
+	1,  // 7: dactyl.config.v1.Config.GetConfig:input_type -> dactyl.config.v1.GetConfigRequest
+	3,  // 8: dactyl.config.v1.Config.GetNetwork:input_type -> dactyl.config.v1.GetNetworkRequest
+	6,  // 9: dactyl.config.v1.Config.GetTime:input_type -> dactyl.config.v1.GetTimeRequest
+	8,  // 10: dactyl.config.v1.Config.GetKubernetes:input_type -> dactyl.config.v1.GetKubernetesRequest
+	2,  // 11: dactyl.config.v1.Config.GetConfig:output_type -> dactyl.config.v1.GetConfigResponse
+	4,  // 12: dactyl.config.v1.Config.GetNetwork:output_type -> dactyl.config.v1.Network
+	7,  // 13: dactyl.config.v1.Config.GetTime:output_type -> dactyl.config.v1.Time
+	9,  // 14: dactyl.config.v1.Config.GetKubernetes:output_type -> dactyl.config.v1.Kubernetes
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_ipc_config_config_proto_init() }
@@ -821,13 +874,14 @@ func file_ipc_config_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_config_config_proto_rawDesc), len(file_ipc_config_config_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_ipc_config_config_proto_goTypes,
 		DependencyIndexes: file_ipc_config_config_proto_depIdxs,
+		EnumInfos:         file_ipc_config_config_proto_enumTypes,
 		MessageInfos:      file_ipc_config_config_proto_msgTypes,
 	}.Build()
 	File_ipc_config_config_proto = out.File

@@ -8,7 +8,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	_ "github.com/dactyl-os/dactyl/ipc/kube" // registers ClusterState
+	_ "github.com/dactyl-os/dactyl/ipc/config" // registers NodeRole
+	_ "github.com/dactyl-os/dactyl/ipc/kube"   // registers ClusterState
 	"github.com/dactyl-os/dactyl/ipc/machine"
 	_ "github.com/dactyl-os/dactyl/ipc/pods" // registers PodState and ContainerState
 	"github.com/dactyl-os/dactyl/ipc/words"
