@@ -169,6 +169,9 @@ func checkMounts(t *testing.T, d abi.Daemon, p *probe.Process) {
 	for _, path := range d.Read {
 		want[path] = []string{"ro", "nosuid", "nodev", "noexec"}
 	}
+	for _, path := range d.Run {
+		want[path] = []string{"ro", "nosuid", "nodev"}
+	}
 	for _, path := range d.Write {
 		want[path] = []string{"rw", "nosuid", "nodev", "noexec"}
 	}
