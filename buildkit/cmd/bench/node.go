@@ -45,7 +45,7 @@ func node(ctx context.Context, b *bench) ([]result, error) {
 		return nil, err
 	}
 	return []result{
-		atMost("memory in use 2 minutes after Ready", used/1e6, 600, "MB"),
+		atMost("memory in use 2 minutes after Ready", used/1e6, 480, "MB"),
 		atMost("PSS of init and all daemons but etcdd, 2 minutes after Ready", pss, 55, "MB"),
 		compared("processor time, idle, 2 minutes after Ready, of one core (without KVM: of an emulated one)", 100*idle, "%"),
 		lost,
