@@ -46,7 +46,7 @@
 // Its name is the machine's when the node is first made, and stays; its address is one
 // of DHCP or the configuration and stays as long as the machine has it. Should there
 // be none within 10 seconds, it is networkd's 192.0.0.8, which every machine has, until
-// there is another; then certificates are made anew and those parts are restarted
+// there is another; then certificates are recreated and those parts are restarted
 // whose flags name the address. An address that goes while nothing replaces it changes
 // nothing.
 //

@@ -242,9 +242,9 @@ func TestRealDisk(t *testing.T) {
 
 	d.destroy(m.node(d.name + "p5"))
 	log = d.settle(m)
-	want(t, log, "mount sda4", "mount sda5 on /var -> ", "repair sda5 -> ", "remake sda5", "mount sda5 on /var", "renew UUID", "/var: note: made anew: ", "grown ephemeral")
+	want(t, log, "mount sda4", "mount sda5 on /var -> ", "repair sda5 -> ", "remake sda5", "mount sda5 on /var", "renew UUID", "/var: note: recreated: ", "grown ephemeral")
 	if _, err := os.Stat(mark); err == nil {
-		t.Error("a file survived that EPHEMERAL was made anew")
+		t.Error("a file survived that EPHEMERAL was recreated")
 	}
 	d.unmount()
 	d.judge(m, "MADE ANEW")

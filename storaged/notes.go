@@ -42,7 +42,7 @@ func (e *engine) note(spec volumeSpec, o observation) string {
 	fix := step{verb: repair, volume: spec.volume, device: device}
 	switch {
 	case e.worked(step{verb: remake, device: device}):
-		return "made anew: " + err.Error()
+		return "recreated: " + err.Error()
 	case e.worked(fix):
 		return "repaired: it had errors; storaged's log says which"
 	case e.tried[fix] != nil:

@@ -19,7 +19,7 @@ type volumeSpec struct {
 	options    []option
 	flags      mountFlags
 	memory     []option // of the tmpfs that stands in for it if there is no disk; none if nothing does
-	mayBeLost  bool     // so it is made anew, or is memory, if it will not mount and cannot be repaired
+	mayBeLost  bool     // so it is recreated, or is memory, if it will not mount and cannot be repaired
 }
 
 // option is a filesystem's option; a flag has no value.

@@ -27,7 +27,7 @@
 //
 // Every file appears or changes by one rename of a synced copy, so a power cut
 // leaves the old state or the new one. Certificate and key are one file for the
-// same reason. A damaged file is never made anew, since that would give
+// same reason. A damaged file is never recreated, since that would give
 // the machine, or its cluster, a second identity behind its owner's back. Without the
 // machine's own trustd gives up; without the cluster's the API goes on, and
 // PrepareKubernetes says DATA_LOSS and which file. Nothing but the CA is kept in

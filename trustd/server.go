@@ -135,7 +135,7 @@ func (s *server) internal(err error) error {
 	}
 	s.log.Error("answer a call", "err", err)
 	if errors.Is(err, errDamaged) {
-		return status.Errorf(codes.DataLoss, "%v: it is not made anew, since that would be another cluster behind its owner's back: wipe STATE to begin again", err)
+		return status.Errorf(codes.DataLoss, "%v: it is not recreated, since that would be another cluster behind its owner's back: wipe STATE to begin again", err)
 	}
 	return status.Error(codes.Internal, "trustd cannot read or write its state: see its log")
 }

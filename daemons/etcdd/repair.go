@@ -100,7 +100,7 @@ func (d dir) examine(log *slog.Logger) error {
 	inLog := readLog(d)
 	switch {
 	case !wal.Exist(d.wal()) && keys == 0 && d.unbegun():
-		log.Info("a database that was just being made is made anew")
+		log.Info("a database that was just being made is recreated")
 		return os.RemoveAll(d.member())
 	case inDatabase == nil && inLog == nil:
 		log.Info("the files are sound")

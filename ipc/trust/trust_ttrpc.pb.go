@@ -50,7 +50,7 @@ type Server interface {
 	// call makes the CAs, which stay for ever. trustd renews what it gave by itself.
 	// Asked for what is there already, it writes nothing.
 	// INVALID_ARGUMENT for what cannot be a name or an address, DATA_LOSS if a CA's file
-	// is damaged: it is never made anew behind the owner's back.
+	// is damaged: it is never recreated behind the owner's back.
 	PrepareKubernetes(context.Context, *PrepareKubernetesRequest) (*PrepareKubernetesResponse, error)
 	// IssueKubernetesClient signs a client certificate of Kubernetes' CA for a CSR's key:
 	// user = name, group = "dactyl:admins", which kubed makes cluster-admin.
@@ -179,7 +179,7 @@ func (c Client) IssueServer(ctx context.Context, request *IssueServerRequest) (*
 // call makes the CAs, which stay for ever. trustd renews what it gave by itself.
 // Asked for what is there already, it writes nothing.
 // INVALID_ARGUMENT for what cannot be a name or an address, DATA_LOSS if a CA's file
-// is damaged: it is never made anew behind the owner's back.
+// is damaged: it is never recreated behind the owner's back.
 func (c Client) PrepareKubernetes(ctx context.Context, request *PrepareKubernetesRequest) (*PrepareKubernetesResponse, error) {
 	response := new(PrepareKubernetesResponse)
 	if err := c.conn.Invoke(ctx, methodPrepareKubernetes, request, response); err != nil {

@@ -23,7 +23,7 @@ var tables = map[string]protoreflect.EnumDescriptor{
 }
 
 // A table whose first column is "state" names exactly the values of its enum, in their
-// order: whoever adds a value explains it.
+// order: a new value needs an explanation.
 func TestTablesOfStates(t *testing.T) {
 	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil || len(files) == 0 {

@@ -141,8 +141,8 @@ func (w *workload) end(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range mounts.Mounts {
-		if m.Volume == "ephemeral" && strings.Contains(m.Note, "anew") {
-			t.Errorf("EPHEMERAL was made anew (%s): its journal should have been enough", m.Note)
+		if m.Volume == "ephemeral" && strings.Contains(m.Note, "recreated") {
+			t.Errorf("EPHEMERAL was recreated (%s): its journal should have been enough", m.Note)
 		}
 	}
 }
