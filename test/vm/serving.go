@@ -110,7 +110,7 @@ func (s *Serving) Pods() string {
 
 // servingTimeout is for one request: more than what a machine without KVM takes
 // that starts kube-apiserver meanwhile.
-const servingTimeout = 20 * time.Second
+const servingTimeout = time.Minute
 
 // failuresShown are told one by one; when they are many, the first say what happened.
 const failuresShown = 5

@@ -87,7 +87,7 @@ func put(path string, from io.Reader) error {
 }
 
 func get(w http.ResponseWriter, r *http.Request) {
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: 50 * time.Second} // less than the caller waits
 	answer, err := client.Get(r.FormValue("url"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
