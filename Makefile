@@ -2,13 +2,13 @@
 # MODE is production, dev (single daemons can be replaced) or test.
 MODE ?= production
 GO   ?= go
-# LONG are the scenarios that make test leaves out: half an hour for behaviour that changes
+# LONG are the scenarios that make test leaves out: an hour for behaviour that changes
 # seldom, and the production image's node. make test-all runs them too.
-LONG         = power_cut|reboot_and_power_cut|small_machine|disk_full|applications|first_boot
+LONG         = power_cut|reboot_and_power_cut|small_machine|disk_full|applications|first_boot|kill_each_component|image_load
 PRODUCTION   = first_boot
 # NODES are the other scenarios with a Ready node. Each machine has two processors; with half
 # of one without KVM, kube-apiserver misses its own deadlines: so many run at a time.
-NODES        = usb_boot_to_ready|pod_lifecycle|image_load|pod_cannot_reach_host|ephemeral_full|kill_each_component|replace_under_pods
+NODES        = usb_boot_to_ready|pod_lifecycle|pod_cannot_reach_host|ephemeral_full|replace_under_pods
 AT_A_TIME   ?= $(shell n=$$(nproc); echo $$((n < 4 ? 1 : n / 2)))
 # What takes longest begins first, so that at the end nothing runs alone.
 LONGEST      = ./test/boot/one_machine ./test/boot/dactyl_command
