@@ -47,7 +47,7 @@ const htpasswd = "me:$2b$04$ugPd4wnRL1XFIIIPzAwnyuMNFhDeOSnTDJlxz.jmYBGyE3M6n6LE
 const config = `version: 0.1
 log: {level: warn}
 storage: {filesystem: {rootdirectory: %[1]s/data}}
-http: {addr: "127.0.0.1:%[2]s", secret: scenario, tls: {certificate: %[1]s/server.crt, key: %[1]s/server.key}}
+http: {addr: "127.0.0.1:%[2]s", secret: scenario, tls: {certificate: %[1]s/server.pem, key: %[1]s/server.pem}}
 auth: {htpasswd: {realm: scenario, path: %[1]s/htpasswd}}
 `
 
@@ -177,7 +177,7 @@ func (r *Registry) write(ca *x509.Certificate, caKey *ecdsa.PrivateKey) error {
 		return err
 	}
 	for name, text := range map[string]string{
-		"server.crt": string(pair), "server.key": string(pair), "ca.crt": r.Authority, "htpasswd": htpasswd,
+		"server.pem": string(pair), "ca.crt": r.Authority, "htpasswd": htpasswd,
 		"config.yml": fmt.Sprintf(config, r.dir, registryPort),
 	} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
