@@ -65,11 +65,18 @@ func Serve(t *testing.T) *Registry {
 	}
 	server := exec.Command("docker-registry", "serve", filepath.Join(r.dir, "config.yml"))
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	server.Stdout, server.Stderr = os.Stderr, os.Stderr
+	var log strings.Builder
+	server.Stdout, server.Stderr = &log, &log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+		if t.Failed() {
+			t.Logf("docker-registry:\n%s", log.String())
+		}
+	})
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
