@@ -25,15 +25,16 @@ exec "$@"
 `,
 }
 
-// Nginx serves /usr/share/nginx/html on the port that NGINX_PORT says.
+// Nginx serves /usr/share/nginx/html on the port LISTEN_PORT. (NGINX_PORT would be overwritten:
+// Kubernetes sets it to a URL in every pod of a namespace with a Service of the name nginx.)
 var Nginx = App{
 	Name:     "nginx:1",
 	Packages: []string{"nginx", "nginx-common", "libpcre2-8-0"},
 	Users:    []string{"www-data:x:33:33::/var/www:/bin/sh"},
 	Command:  []string{"nginx", "-g", "daemon off;"},
-	Env:      []string{"NGINX_PORT=80"},
+	Env:      []string{"LISTEN_PORT=80"},
 	Files: map[string]string{
-		"/docker-entrypoint.d/10-port.sh": "#!/bin/sh\nset -eu\nsed \"s/@PORT@/$NGINX_PORT/\" /etc/nginx/site.template > /etc/nginx/conf.d/site.conf\n",
+		"/docker-entrypoint.d/10-port.sh": "#!/bin/sh\nset -eu\nsed \"s/@PORT@/$LISTEN_PORT/\" /etc/nginx/site.template > /etc/nginx/conf.d/site.conf\n",
 		"/etc/nginx/site.template":        "server {\n listen @PORT@;\n root /usr/share/nginx/html;\n}\n",
 		"/etc/nginx/nginx.conf":           "user www-data;\nworker_processes 1;\nevents {}\nhttp {\n access_log /dev/stdout;\n include /etc/nginx/conf.d/*.conf;\n}\nerror_log /dev/stderr;\npid /run/nginx.pid;\n",
 		"/etc/nginx/conf.d/.keep":         "",
